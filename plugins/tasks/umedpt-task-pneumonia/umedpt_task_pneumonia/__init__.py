@@ -1,0 +1,43 @@
+"""umedpt-task-pneumonia: pneumonia in paediatric chest X-rays (Kermany 2018), Pneumo-CXR."""
+
+from collections.abc import Iterator
+
+from umedpt_core import Source, TaskSpec, Whole, hookimpl
+
+UMEDPT_API = 1
+
+
+@hookimpl
+def umedpt_tasks() -> Iterator[TaskSpec]:
+    """Register the task."""
+    yield TaskSpec(
+        name="pneumonia",
+        label_type="classification",
+        modality="X-ray",
+        classes=("normal", "pneumonia"),
+        cases="umedpt_task_pneumonia.data:open_cases",
+        fake="umedpt_task_pneumonia.data:make_fake",
+        instances=Whole(size=512),
+        augmentation="cxr",
+        splits=("train", "test"),
+        suites=("umedpt-benchmark",),
+        source=Source(
+            homepage="https://data.mendeley.com/datasets/rscbjbr9sj/2",
+            licence="CC-BY-4.0",
+            commercial="yes",
+            citation=(
+                "Kermany, D. S. et al. Identifying medical diagnoses and treatable diseases by "
+                "image-based deep learning. Cell 172, 1122-1131.e9 (2018). "
+                "https://doi.org/10.1016/j.cell.2018.02.010. Data: Kermany, D., Zhang, K. & "
+                "Goldbaum, M. Labeled optical coherence tomography (OCT) and chest X-ray images "
+                "for classification. Mendeley Data, V2 (2018). "
+                "https://doi.org/10.17632/rscbjbr9sj.2"
+            ),
+            access="open",
+            download=(
+                "download ChestXRay2017.zip from https://data.mendeley.com/datasets/rscbjbr9sj/2",
+                "unpack it into the folder pneumonia of the data root, so that "
+                "pneumonia/chest_xray/train/NORMAL exists",
+            ),
+        ),
+    )

@@ -1,0 +1,97 @@
+"""umedpt: pretrain one medical-imaging model on many small datasets.
+
+The public names. They are loaded on first use (PEP 562), so that importing this package, as every
+plugin does when it is discovered, loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+__version__ = "0.1.0"
+
+API = 1
+"""The plugin interface that this core speaks; a plugin module may state its own as UMEDPT_API."""
+
+hookimpl = pluggy.HookimplMarker("umedpt")
+"""Marks a function of a plugin module as an implementation of a hook."""
+
+if TYPE_CHECKING:
+    from .catalogue import Catalogue, load_catalogue
+    from .data.cases import Case, FileCase
+    from .data.readers import read_image, read_mask
+    from .engine.pretrain import pretrain
+    from .errors import ConfigError, DataError, UmedptError
+    from .label_type import LabelType, Metric
+    from .mix import Mix
+    from .specs import (
+        AugmentationSpec,
+        LabelTypeSpec,
+        LoggerSpec,
+        NormSpec,
+        Source,
+        TaskSpec,
+        Whole,
+    )
+    from .transfer.adapt import adapt
+
+_HOMES = {
+    "specs": (
+        "AugmentationSpec",
+        "LabelTypeSpec",
+        "LoggerSpec",
+        "NormSpec",
+        "Source",
+        "TaskSpec",
+        "Whole",
+    ),
+    "catalogue": ("Catalogue", "load_catalogue"),
+    "mix": ("Mix",),
+    "errors": ("ConfigError", "DataError", "UmedptError"),
+    "label_type": ("LabelType", "Metric"),
+    "data.cases": ("Case", "FileCase"),
+    "data.readers": ("read_image", "read_mask"),
+    "engine.pretrain": ("pretrain",),
+    "transfer.adapt": ("adapt",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "API",
+    "AugmentationSpec",
+    "Case",
+    "Catalogue",
+    "ConfigError",
+    "DataError",
+    "FileCase",
+    "LabelType",
+    "LabelTypeSpec",
+    "LoggerSpec",
+    "Metric",
+    "Mix",
+    "NormSpec",
+    "Source",
+    "TaskSpec",
+    "UmedptError",
+    "Whole",
+    "__version__",
+    "adapt",
+    "hookimpl",
+    "load_catalogue",
+    "pretrain",
+    "read_image",
+    "read_mask",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

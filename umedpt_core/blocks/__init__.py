@@ -1,0 +1,1 @@
+"""The shared blocks: encoder, embedding, pixel decoder, pyramid decoder, norm swapping."""

@@ -1,0 +1,103 @@
+"""umedpt mix: compose, check and show mixes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import ConfigError
+
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key; repeatable."
+)
+data_root_option = click.option(
+    "--data-root",
+    envvar="UMEDPT_DATA",
+    type=click.Path(path_type=Path),
+    help="Folder with one folder a dataset.  [env: UMEDPT_DATA]",
+)
+roots_option = click.option(
+    "--root", "roots", multiple=True, metavar="TASK=DIR", help="One task's data; repeatable."
+)
+
+
+def parse_roots(roots: tuple[str, ...]) -> dict[str, str]:
+    """``TASK=DIR`` arguments as a mapping."""
+    pairs = [root.partition("=") for root in roots]
+    for (task, equals, folder), root in zip(pairs, roots, strict=True):
+        if not (task and equals and folder):
+            raise ConfigError(f"--root '{root}': write it as TASK=DIR")
+    return {task: folder for task, _, folder in pairs}
+
+
+@click.group()
+def mix() -> None:
+    """Compose, check and show pretraining mixes."""
+
+
+@mix.command()
+@click.argument("selectors", nargs=-1, required=True)
+@click.option("--exclude", multiple=True, metavar="SELECTOR", help="Take tasks away; repeatable.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: standard output.")
+@settings_option
+@click.pass_obj
+def new(
+    session: Any,
+    selectors: tuple[str, ...],
+    exclude: tuple[str, ...],
+    output: Path | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Write a mix of the tasks that SELECTORS choose."""
+    from ..mix import Mix
+
+    composed = Mix.compose(session.catalogue, selectors, exclude, settings)
+    if output is None:
+        click.echo(composed.dump(), nl=False)
+        return
+    if output.exists():
+        raise ConfigError(f"-o {output}: exists; remove it or choose another name")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(composed.dump())
+    except OSError as error:
+        raise ConfigError(f"-o {output}: cannot be written: {error}") from error
+    click.echo(f"wrote {output}: {len(composed.tasks)} task(s)", err=True)
+
+
+@mix.command()
+@click.argument("file", type=click.Path())
+@settings_option
+@data_root_option
+@roots_option
+@click.pass_obj
+def check(
+    session: Any,
+    file: str,
+    settings: tuple[str, ...],
+    data_root: Path | None,
+    roots: tuple[str, ...],
+) -> None:
+    """Check a mix against the installed plugins and the data on this machine."""
+    from ..data.tasks import check_task
+    from ..mix import Mix
+
+    loaded = Mix.load(file, settings)
+    loaded.check(session.catalogue)
+    given = parse_roots(roots)
+    for entry in loaded.by_name:
+        train, val = check_task(session.catalogue, entry, given.get(entry.task), data_root)
+        click.echo(f"{entry.task}: {train} train, {val} held-out cases")
+    click.echo(f"{file}: ok; next: umedpt pretrain {file} --output runs/NAME", err=True)
+
+
+@mix.command()
+@click.argument("file", type=click.Path())
+@settings_option
+def show(file: str, settings: tuple[str, ...]) -> None:
+    """Show a mix with every default filled in."""
+    from ..mix import Mix
+
+    click.echo(Mix.load(file, settings).dump(), nl=False)

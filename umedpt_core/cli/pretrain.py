@@ -1,0 +1,60 @@
+"""umedpt pretrain: train the shared blocks on a mix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .mix import data_root_option, parse_roots, roots_option, settings_option
+
+device_option = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: GPU if any]")
+workers_option = click.option(
+    "--workers", type=click.IntRange(0), help="Loader processes for all tasks; 0: none."
+)
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The run's folder.")
+@click.option("--resume", is_flag=True, help="Go on from the latest checkpoint.")
+@settings_option
+@data_root_option
+@roots_option
+@device_option
+@workers_option
+@click.pass_obj
+def pretrain(
+    session: Any,
+    file: str,
+    output: Path,
+    resume: bool,
+    settings: tuple[str, ...],
+    data_root: Path | None,
+    roots: tuple[str, ...],
+    device: str | None,
+    workers: int | None,
+) -> None:
+    """Pretrain on the mix in FILE; stop with Ctrl-C, go on with --resume."""
+    from ..mix import Mix
+
+    mix = Mix.load(file, settings)
+    mix.check(session.catalogue)  # before torch is loaded
+    if resume and (output / "model").is_dir():
+        click.echo(f"{output}: the run is finished", err=True)
+
+    from ..engine.pretrain import pretrain as run
+
+    folder = run(
+        mix,
+        output,
+        catalogue=session.catalogue,
+        resume=resume,
+        data_root=data_root,
+        roots=parse_roots(roots),
+        device=device,
+        workers=workers,
+    )
+    click.echo(f"model: {folder / 'model'}; pictures: {folder / 'predictions.png'}", err=True)
+    click.echo(f"next: umedpt adapt {folder} TASK --mode frozen --output runs/NAME", err=True)

@@ -1,0 +1,1 @@
+"""From a publisher's files to batches: cases, readers, splits, augmentation, one loader."""

@@ -1,0 +1,61 @@
+"""Cases: what a dataset consists of before anything is cut, resized or augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from .readers import read_image
+
+
+@runtime_checkable
+class Case(Protocol):
+    """One case of a task. It loads when asked, not when listed, and pickles small.
+
+    Attributes:
+        id: Unique within the task; names the case in messages, so a relative path is good.
+        patient: Cases of one patient are never on two sides of a split.
+        image: H x W or H x W x 3 array of the file's own integer type, or float32.
+        target: What the task's label type documents as its raw target.
+    """
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def patient(self) -> str: ...  # noqa: D102
+    @property
+    def image(self) -> NDArray[Any]: ...  # noqa: D102
+    @property
+    def target(self) -> Any: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class FileCase:
+    """A case whose image is one file.
+
+    Attributes:
+        id: See :class:`Case`.
+        patient: See :class:`Case`.
+        path: The image file.
+        label: The raw target, or a function without arguments that loads it; it must pickle, so a
+            ``functools.partial`` of a module's function, not a lambda.
+    """
+
+    id: str
+    patient: str
+    path: Path
+    label: Any | Callable[[], Any]
+
+    @property
+    def image(self) -> NDArray[Any]:
+        """The decoded file; see :func:`umedpt_core.read_image`."""
+        return read_image(self.path)
+
+    @property
+    def target(self) -> Any:
+        """The raw target."""
+        return self.label() if callable(self.label) else self.label

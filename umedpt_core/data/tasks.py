@@ -1,0 +1,220 @@
+"""Opening a task: its data root, its splits, and everything that a loader's worker needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..catalogue import Catalogue, Entry
+from ..errors import ConfigError, DataError, UmedptError
+from ..label_type import LabelType
+from ..mix import TaskSettings
+from ..specs import LabelTypeSpec, TaskSpec, resolve
+from .cases import Case
+from .splits import THREE_WAYS, VAL_FROM_TRAIN, split_by_patient
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task as the loader sees it.
+
+    Attributes:
+        name: The task's name.
+        cases: The opened splits.
+        label: The label type, made for this task.
+        geometry: What moves with the image.
+        size: See :class:`umedpt_core.Whole`.
+        intensity: The intensity rule.
+        augmentation: Import string of the profile's transforms; None augments nothing.
+        batch_size: Instances a batch.
+    """
+
+    name: str
+    cases: dict[str, Sequence[Case]]
+    label: LabelType
+    geometry: str
+    size: int | tuple[int, int]
+    intensity: str
+    augmentation: str | None
+    batch_size: int
+
+
+def find_root(
+    entry: Entry[TaskSpec], root: Path | str | None, data_root: Path | str | None
+) -> Path | None:
+    """The folder of a task's data; None where the data is generated or bundled.
+
+    Args:
+        entry: The task.
+        root: The folder, given for this task.
+        data_root: A folder with one folder a plugin slug; default: ``UMEDPT_DATA``.
+
+    Raises:
+        ConfigError: There is no such folder; the message says how to get the data.
+    """
+    spec = entry.spec
+    if root is None:
+        if spec.source.access in ("generated", "bundled"):
+            return None
+        data_root = data_root or os.environ.get("UMEDPT_DATA")
+        if not data_root:
+            raise ConfigError(
+                f"no data root for {spec.name}; set --data-root or UMEDPT_DATA to the folder that "
+                f"holds one folder a dataset, or --root {spec.name}=DIR"
+            )
+        root = Path(data_root) / plugin_slug(entry)
+    if not Path(root).is_dir():
+        steps = "; ".join(spec.source.download) or f"see {spec.source.homepage}"
+        raise ConfigError(f"no data for {spec.name} at {root}; to get it: {steps}")
+    return Path(root)
+
+
+def plugin_slug(entry: Entry[TaskSpec]) -> str:
+    """The name of a dataset's folder under the data root."""
+    return entry.distribution.removeprefix("umedpt-task-")
+
+
+def make_label(spec: TaskSpec, label_type: LabelTypeSpec) -> LabelType:
+    """The label type at work for a task.
+
+    Raises:
+        ConfigError: The task's label options do not fit the label type.
+    """
+    try:
+        label: LabelType = resolve(label_type.factory)(spec.classes, **spec.label_options)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"task {spec.name}: label type {spec.label_type}: {error}") from error
+    return label
+
+
+def make_options(spec: TaskSpec, given: dict[str, Any]) -> Any:
+    """The task's options model, filled from a mix; None where the task has no options.
+
+    Raises:
+        ConfigError: An option is unknown or invalid.
+    """
+    if spec.options is None:
+        if given:
+            raise ConfigError(f"task {spec.name} has no options; remove {', '.join(given)}")
+        return None
+    try:
+        return resolve(spec.options).model_validate(given)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = ".".join(map(str, detail["loc"]))
+        raise ConfigError(f"task {spec.name}: options.{where}: {detail['msg']}") from error
+
+
+def open_split(spec: TaskSpec, root: Path | None, split: str, options: Any) -> Sequence[Case]:
+    """The cases of one split: the publisher's, or the core's by patient where there is none.
+
+    Raises:
+        ConfigError: The publisher's splits have no such split.
+        DataError: The split is empty, or the plugin cannot read the layout.
+    """
+    cases: Sequence[Case]
+    if not spec.splits:
+        cases = split_by_patient(_ask(spec, root, "all", options), THREE_WAYS)[split]
+    elif split in spec.splits and (split != "train" or "val" in spec.splits):
+        cases = _ask(spec, root, split, options)
+    elif split in ("train", "val"):
+        cases = split_by_patient(_ask(spec, root, "train", options), VAL_FROM_TRAIN)[split]
+    else:
+        raise ConfigError(
+            f"task {spec.name} has no {split} split; its publisher made {', '.join(spec.splits)}"
+        )
+    if not len(cases):
+        raise DataError(f"task {spec.name}: split {split} at {root} is empty; check the folder")
+    return cases
+
+
+def _ask(spec: TaskSpec, root: Path | None, split: str, options: Any) -> Sequence[Case]:
+    try:
+        cases: Sequence[Case] = resolve(spec.cases)(root, split, options)
+    except UmedptError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(
+            f"task {spec.name}: {error.filename} is missing; compare {root} with the layout in "
+            f"the plugin's README"
+        ) from error
+    except Exception as error:
+        raise DataError(
+            f"task {spec.name}: cannot read the layout at {root}: {type(error).__name__}: {error}"
+        ) from error
+    return cases
+
+
+def check_task(
+    catalogue: Catalogue,
+    settings: TaskSettings,
+    root: Path | str | None,
+    data_root: Path | str | None,
+) -> tuple[int, int]:
+    """Open a mix's task as pretraining would; the numbers of its train and held-out cases.
+
+    Raises:
+        ConfigError: As :func:`open_task`.
+        DataError: As :func:`open_task`.
+    """
+    task = open_task(
+        catalogue,
+        settings.task,
+        ("train", "val"),
+        root=root or settings.root,
+        data_root=data_root,
+        options=settings.options,
+    )
+    return len(task.cases["train"]), len(task.cases["val"])
+
+
+def open_task(
+    catalogue: Catalogue,
+    name: str,
+    splits: Sequence[str],
+    *,
+    root: Path | str | None = None,
+    data_root: Path | str | None = None,
+    options: dict[str, Any] | None = None,
+    augmentation: str | None = None,
+    image_size: int | None = None,
+    batch_size: int = 8,
+) -> TaskData:
+    """Open a task for a loader.
+
+    Args:
+        catalogue: Where the task and all that it names are registered.
+        name: The task.
+        splits: The splits to open, out of train, val, test.
+        root: The folder of its data; see :func:`find_root`.
+        data_root: See :func:`find_root`.
+        options: The task's options.
+        augmentation: The name of a profile; None augments nothing.
+        image_size: Side of the square that every instance becomes; None: as the task says.
+        batch_size: Instances a batch.
+
+    Raises:
+        ConfigError: Something named is missing or invalid.
+        DataError: The data cannot be read.
+    """
+    entry = catalogue.find("task", name)
+    spec: TaskSpec = entry.spec
+    label_type: LabelTypeSpec = catalogue.find("label type", spec.label_type).spec
+    profile = augmentation and catalogue.find("augmentation", augmentation).spec
+    folder = find_root(entry, root, data_root)
+    chosen = make_options(spec, options or {})
+    return TaskData(
+        name=name,
+        cases={split: open_split(spec, folder, split, chosen) for split in splits},
+        label=make_label(spec, label_type),
+        geometry=label_type.geometry,
+        size=(image_size, image_size) if image_size else spec.instances.size,
+        intensity=spec.intensity,
+        augmentation=profile.image if profile else None,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,187 @@
+"""Shared blocks and heads together; saving them, and loading them from wherever they are."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..blocks.shared import SharedBlocks
+from ..catalogue import Catalogue
+from ..counters import seed_of
+from ..data.batch import Batch
+from ..errors import ConfigError
+from ..label_type import LabelType
+from ..mix import DecoderSettings, EncoderSettings
+from ..specs import LabelTypeSpec, TaskSpec, resolve
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Model(nn.Module):
+    """The shared blocks and one head a task.
+
+    Args:
+        blocks: Shared by all tasks.
+        labels: The label type of each task, at work.
+        seed: Each head's initialisation depends on it and on the task's name alone.
+
+    Attributes:
+        heads: The tasks' own parameters, by name.
+    """
+
+    def __init__(self, blocks: SharedBlocks, labels: Mapping[str, LabelType], seed: int) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.labels = dict(labels)
+        self.heads = nn.ModuleDict()
+        for name in sorted(labels):
+            torch.manual_seed(seed_of(seed, "head", name))
+            self.heads[name] = labels[name].head(blocks.dims)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The scalar loss of one task's batch."""
+        task = batch.ticket.task
+        return self.labels[task].loss(self.heads[task], self.blocks, batch)
+
+    def predict(self, task: str, x_BCHW: Tensor) -> Any:
+        """The prediction of one task for images with values in [0, 1]."""
+        return self.labels[task].predict(self.heads[task], self.blocks, x_BCHW)
+
+
+def build_blocks(
+    catalogue: Catalogue,
+    needs: Iterable[str],
+    encoder: EncoderSettings,
+    decoders: DecoderSettings,
+    norm: str | None,
+    seed: int,
+) -> SharedBlocks:
+    """New shared blocks; their random initialisation depends on the seed alone.
+
+    Raises:
+        ConfigError: The norm or the encoder is unknown, or pretrained weights do not fit.
+    """
+    swap = resolve(catalogue.find("norm", norm).spec.swap) if norm else None
+    torch.manual_seed(seed_of(seed, "blocks"))
+    return SharedBlocks(
+        encoder.name,
+        pretrained=encoder.pretrained,
+        needs=needs,
+        pixels=decoders.pixels,
+        pyramid=decoders.pyramid,
+        swap=swap,
+    )
+
+
+def blocks_needed(catalogue: Catalogue, tasks: Iterable[str]) -> set[str]:
+    """The outputs of the shared blocks that the label types of these tasks use."""
+    label_types = {catalogue.find("task", name).spec.label_type for name in tasks}
+    found: list[LabelTypeSpec] = [catalogue.find("label type", name).spec for name in label_types]
+    return {block for spec in found for block in spec.blocks}
+
+
+def save_model(
+    model: Model,
+    folder: Path,
+    *,
+    encoder: EncoderSettings,
+    decoders: DecoderSettings,
+    norm: str | None,
+    tasks: Iterable[TaskSpec],
+) -> None:
+    """Write weights (safetensors) and what is needed to rebuild the model (JSON)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "format": 1,
+        "encoder": encoder.name,
+        "norm": norm,
+        "decoders": decoders.model_dump(),
+        "needs": sorted(model.blocks.dims),
+        "tasks": {spec.name: spec.model_dump(mode="json") for spec in tasks},
+    }
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS
+    )
+    (folder / CONFIG).write_text(json.dumps(config, indent=1))
+
+
+def load_blocks(
+    model: str,
+    catalogue: Catalogue,
+    needs: Iterable[str],
+    *,
+    seed: int = 0,
+    warn: Callable[[str], None] = lambda _: None,
+) -> tuple[SharedBlocks, EncoderSettings, DecoderSettings, str | None]:
+    """The shared blocks that a MODEL argument names.
+
+    Args:
+        model: A run or a saved model's folder; ``timm:NAME[@weights file]``, a pretrained encoder
+            that keeps its own norms; or ``random:NAME``, a random one with layer norm.
+        catalogue: For the norm.
+        needs: The outputs that will be used; a decoder that the model lacks starts at random.
+        seed: For what is random.
+        warn: Told what started at random.
+
+    Returns:
+        The blocks and the settings that they were built with.
+
+    Raises:
+        ConfigError: There is no such model, or it cannot be read.
+    """
+    kind, colon, name = model.partition(":")
+    if colon and kind in ("timm", "random"):
+        decoders = DecoderSettings()
+        if kind == "random":
+            encoder, norm = EncoderSettings(name=name), "layernorm"
+        else:
+            name, at, file = name.partition("@")
+            encoder, norm = EncoderSettings(name=name, pretrained=file if at else True), None
+        return (
+            build_blocks(catalogue, needs, encoder, decoders, norm, seed),
+            encoder,
+            decoders,
+            norm,
+        )
+    folder = Path(model)
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    config, state = _read(folder, model)
+    encoder = EncoderSettings(name=config["encoder"])
+    decoders = DecoderSettings(**config["decoders"])
+    norm = config["norm"]
+    blocks = build_blocks(catalogue, needs, encoder, decoders, norm, seed)
+    own = {k.removeprefix("blocks."): v for k, v in state.items() if k.startswith("blocks.")}
+    try:
+        missing, _ = blocks.load_state_dict(own, strict=False)
+    except RuntimeError as error:
+        raise ConfigError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {error}") from error
+    if lacking := sorted({key.split(".")[0] for key in missing}):
+        if "encoder" in lacking:
+            raise ConfigError(f"{folder / WEIGHTS}: lacks encoder weights; the file is damaged")
+        warn(f"{model} has no {' and no '.join(lacking)}: starts at random")
+    return blocks, encoder, decoders, norm
+
+
+def _read(folder: Path, model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not (folder / CONFIG).is_file():
+        hint = "is the run finished?" if Path(model).is_dir() else "no such folder"
+        raise ConfigError(
+            f"no model at '{model}' ({hint}); give a run, a saved model, timm:NAME or random:NAME"
+        )
+    try:
+        return json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"{folder}: the model cannot be read: {error}") from error
+
+
+def batches_of(cases: int, batch_size: int) -> int:
+    """Batches in one pass over a split."""
+    return math.ceil(cases / batch_size)

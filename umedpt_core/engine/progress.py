@@ -1,0 +1,118 @@
+"""What a person sees of a run: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Progress:
+    """Shows step, rate, time left, and each task's losses and headline metric.
+
+    Args:
+        headlines: Task to the name of its headline metric.
+        step: The step at which this process starts.
+        total: The step at which the run ends.
+        quiet: Show nothing.
+    """
+
+    def __init__(
+        self, headlines: Mapping[str, str], step: int, total: int, *, quiet: bool = False
+    ) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.headlines = dict(headlines)
+        self.now, self.total = step, total
+        self._first: tuple[int, float] | None = None
+        self._train: dict[str, dict[str, Any]] = {}
+        self._eval: dict[str, dict[str, Any]] = {}
+        self._live = (
+            Live(console=self.console, refresh_per_second=4, get_renderable=self._table)
+            if self.console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def close(self) -> None:
+        """Nothing: the display ends with its context."""
+
+    def warn(self, text: str) -> None:
+        """Show a line above the display."""
+        self.console.print(Text(text, style="yellow"), soft_wrap=True)
+
+    def step(self, step: int) -> None:
+        """Note that the run has reached a step; the first one sets the clock."""
+        self.now = step
+        self._first = self._first or (step, time.monotonic())
+
+    def log(self, event: dict[str, Any]) -> None:
+        """Take one event of the run."""
+        if event["event"] == "train":
+            self._train[event["task"]] = event
+            if not self._live and event["task"] == max(self.headlines):
+                losses = "  ".join(f"{t} {e['loss']:.3f}" for t, e in sorted(self._train.items()))
+                self.console.print(f"{self._pace()}  {losses}", soft_wrap=True, highlight=False)
+        elif event["event"] == "eval":
+            self._eval[event["task"]] = event
+            if not self._live:
+                line = (
+                    f"  held-out {event['task']}: loss {event['loss']:.3f}{self._headline(event)}"
+                )
+                self.console.print(line, soft_wrap=True, highlight=False)
+        elif event["event"] == "skip":
+            self.warn(f"{event['task']}: {event['case']}: {event['reason']}")
+
+    def _headline(self, event: dict[str, Any]) -> str:
+        name = self.headlines[event["task"]]
+        if name not in event:
+            return ""
+        baseline = event.get(f"{name}_baseline")
+        return f", {name} {event[name]:.3f}" + (
+            "" if baseline is None else f" (baseline {baseline:.3f})"
+        )
+
+    def _pace(self) -> str:
+        step, since = self._first or (self.now, 0.0)
+        if step == self.now:
+            return f"step {self.now}/{self.total}"
+        rate = (self.now - step) / (time.monotonic() - since)
+        left = round((self.total - self.now) / rate)
+        clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+        return f"step {self.now}/{self.total}  {rate:.2f} steps/s  {clock} left"
+
+    def _table(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        for name in ("task", "loss", "held-out loss", "held-out metric", "loading"):
+            table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
+        for task in sorted(self.headlines):
+            train, held_out = self._train.get(task, {}), self._eval.get(task, {})
+            name = self.headlines[task]
+            table.add_row(
+                task,
+                f"{train['loss']:.3f}" if train else "",
+                f"{held_out['loss']:.3f}" if held_out else "",
+                f"{name} {held_out[name]:.3f}" if name in held_out else "",
+                f"{1000 * train['seconds']:.0f} ms" if "seconds" in train else "",
+            )
+        bar = ProgressBar(total=self.total, completed=self.now, width=60)
+        return Group(Text(self._pace()), bar, table)

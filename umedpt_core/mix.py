@@ -1,0 +1,294 @@
+"""The mix file: which tasks to pretrain on, and how (paper: Multi-task training strategy)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .catalogue import Catalogue
+from .errors import ConfigError
+from .specs import TaskSpec
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderSettings(_Section):
+    """A timm backbone; `pretrained` is false, true (timm's own weights) or a path to weights."""
+
+    name: str = "swin_tiny_patch4_window7_224"
+    pretrained: bool | str = False
+
+
+class DecoderSettings(_Section):
+    """Widths of the shared decoders, in channels."""
+
+    pixels: int = Field(64, ge=8)
+    pyramid: int = Field(128, ge=8)
+
+
+class ScheduleSettings(_Section):
+    """How tasks take turns; `cyclic`: every task in every optimizer step."""
+
+    name: Literal["cyclic"] = "cyclic"
+
+
+class OptimizerSettings(_Section):
+    """AdamW for all parameters."""
+
+    lr: float = Field(1e-3, gt=0, lt=10)
+    weight_decay: float = Field(0.05, ge=0, lt=10)
+
+
+class TaskSettings(_Section):
+    """One task of a mix.
+
+    Attributes:
+        task: Its name.
+        batch_size: Instances a batch.
+        repeats: Batches an optimizer step.
+        weight: Factor of its loss.
+        root: The folder of its data; default: the plugin's folder under the data root.
+        augmentation: A profile, or ``none``; default: the task's own.
+        options: The task's options.
+        eval_cases: Evaluate on at most this many held-out cases; default: all.
+    """
+
+    task: str
+    batch_size: int = Field(8, ge=1)
+    repeats: int = Field(1, ge=1)
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    root: str | None = None
+    augmentation: str | None = None
+    options: dict[str, Any] = {}
+    eval_cases: int | None = Field(None, ge=1)
+
+    def profile(self, spec: TaskSpec) -> str | None:
+        """The name of the augmentation profile; None augments nothing."""
+        return None if self.augmentation == "none" else self.augmentation or spec.augmentation
+
+
+class Mix(_Section):
+    """A pretraining mix. Every key but `tasks` has a default.
+
+    Attributes:
+        requires: Distributions with version ranges, checked first.
+        seed: Decides everything random.
+        encoder: The shared encoder.
+        norm: The norm that replaces all others; None keeps the encoder's own.
+        decoders: The shared decoders.
+        schedule: How tasks take turns.
+        optimizer: AdamW's settings.
+        epochs: Number of evaluations, so to speak: an epoch is `steps_per_epoch` long.
+        steps_per_epoch: Optimizer steps between two evaluations and checkpoints.
+        image_size: Every instance becomes a square of this side; None: as each task says.
+        select: The model to keep: the ``last``, as in the paper, or the ``best`` by mean held-out
+            loss.
+        log_every: Optimizer steps between two train rows of ``metrics.jsonl``.
+        skip_limit: Share of a task's cases that may be unusable before the run stops.
+        tasks: The tasks.
+    """
+
+    requires: tuple[str, ...] = ()
+    seed: int = Field(0, ge=0)
+    encoder: EncoderSettings = EncoderSettings()
+    norm: str | None = "layernorm"
+    decoders: DecoderSettings = DecoderSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    epochs: int = Field(10, ge=1)
+    steps_per_epoch: int = Field(100, ge=1)
+    image_size: int | None = Field(None, ge=32)
+    select: Literal["last", "best"] = "last"
+    log_every: int = Field(10, ge=1)
+    skip_limit: float = Field(0.05, ge=0, le=1)
+    tasks: tuple[TaskSettings, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Mix:
+        names = [entry.task for entry in self.tasks]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"task '{min(twice)}' is listed twice; use repeats: 2 for two batches")
+        return self
+
+    @property
+    def by_name(self) -> list[TaskSettings]:
+        """The tasks in name order, in which a step runs them: listing order has no meaning."""
+        return sorted(self.tasks, key=lambda entry: entry.task)
+
+    @classmethod
+    def load(cls, path: Path | str, settings: Iterable[str] = ()) -> Mix:
+        """Read a mix file.
+
+        Args:
+            path: A YAML file.
+            settings: ``key.sub=value`` overrides, the value in YAML; a task's keys are
+                ``tasks.NAME.key``.
+
+        Raises:
+            ConfigError: Missing, no YAML, an unknown key or an invalid value; the message names
+                file and key.
+        """
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"{path}: no such mix file; make one with 'umedpt mix new'"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from error
+        return cls.parse(content, settings, where=str(path))
+
+    @classmethod
+    def parse(cls, content: Any, settings: Iterable[str] = (), where: str = "mix") -> Mix:
+        """Validate a mix from plain data; see :meth:`load`."""
+        if not isinstance(content, dict):
+            raise ConfigError(f"{where}: a mix is a mapping with at least the key 'tasks'")
+        for setting in settings:
+            _set(content, setting)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_first(error)}") from error
+
+    @classmethod
+    def compose(
+        cls,
+        catalogue: Catalogue,
+        selectors: Iterable[str],
+        exclude: Iterable[str] = (),
+        settings: Iterable[str] = (),
+    ) -> Mix:
+        """A mix of all the tasks that selectors choose, with everything else at its default.
+
+        Raises:
+            ConfigError: A selector, a setting or a task's needs are wrong.
+        """
+        names = catalogue.select(selectors, exclude)
+        if not names:
+            raise ConfigError("the selectors leave no task; see 'umedpt tasks'")
+        mix = cls.parse({"tasks": [{"task": name} for name in names]}, settings)
+        mix.check(catalogue)
+        needed = dict(sorted(mix.distributions(catalogue)))
+        requires = tuple(f"{name}{_range(version)}" for name, version in needed.items())
+        return mix.model_copy(update={"requires": requires})
+
+    def distributions(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+        """Name and version of every distribution that the mix uses."""
+        if self.norm:
+            norm = catalogue.find("norm", self.norm)
+            yield norm.distribution, norm.version
+        for settings in self.tasks:
+            task = catalogue.find("task", settings.task)
+            used = [task, catalogue.find("label type", task.spec.label_type)]
+            if profile := settings.profile(task.spec):
+                used.append(catalogue.find("augmentation", profile))
+            for entry in used:
+                yield entry.distribution, entry.version
+
+    def check(self, catalogue: Catalogue) -> None:
+        """Check that everything the mix names is installed, in a version that it asks for.
+
+        Raises:
+            ConfigError: The message has the pip command that helps.
+        """
+        for line in self.requires:
+            _check_requirement(line)
+        for _ in self.distributions(catalogue):
+            pass
+
+    def dump(self) -> str:
+        """The mix as YAML, defaults included."""
+        text: str = yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100
+        )
+        return text
+
+    def differences(self, other: Mix) -> list[str]:
+        """The keys in which two mixes differ, each with both values."""
+        return list(_differences(self.model_dump(mode="json"), other.model_dump(mode="json")))
+
+
+def _set(content: dict[str, Any], setting: str) -> None:
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set '{setting}': write it as key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set '{setting}': the value is no valid YAML") from error
+    if isinstance(value, str):  # YAML 1.1 takes 1e-3 for text
+        with suppress(ValueError):
+            value = float(value)
+    *parents, last = path.split(".")
+    place: Any = content
+    for key in parents:
+        if isinstance(place, list):
+            found = [item for item in place if isinstance(item, dict) and item.get("task") == key]
+            if not found:
+                raise ConfigError(f"--set '{setting}': the mix has no task '{key}'")
+            place = found[0]
+        elif isinstance(place, dict):
+            place = place.setdefault(key, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set '{setting}': '{key}' has no keys below it")
+    if isinstance(place, list):
+        raise ConfigError(f"--set '{setting}': write tasks.NAME.key=value")
+    place[last] = value
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    where = ".".join(str(part) for part in detail["loc"] if part not in ("bool", "str"))
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key '{where}'; see docs/mixes.md for the keys"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    got = "" if isinstance(detail["input"], dict | list) else f" (got {detail['input']!r})"
+    return f"{where}: {message}{got}" if where else message
+
+
+def _range(version: str) -> str:
+    parsed = Version(version)
+    if parsed.major:
+        return f">={parsed.major}.{parsed.minor},<{parsed.major + 1}"
+    return f">=0.{parsed.minor},<0.{parsed.minor + 1}"
+
+
+def _check_requirement(line: str) -> None:
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement as error:
+        raise ConfigError(f"requires: '{line}' is no requirement such as 'name>=1,<2'") from error
+    try:
+        installed = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"the mix requires {requirement.name}, which is not installed; pip install '{line}'"
+        ) from None
+    if not requirement.specifier.contains(installed, prereleases=True):
+        raise ConfigError(
+            f"the mix requires {line}, installed is {installed}; pip install '{line}'"
+        )
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(old, list) and isinstance(new, list) and path == "tasks":
+        there, here = ({entry["task"]: entry for entry in entries} for entries in (old, new))
+        yield from _differences(there, here, path)
+    elif old != new:
+        yield f"{path}: {old!r} there, {new!r} here"

@@ -1,0 +1,194 @@
+"""What plugins register: frozen models that hold facts and import strings, never objects.
+
+They import no torch, survive a round trip through JSON, and refuse unknown fields. A callable or
+class that a plugin brings stays an import string (``"package.module:name"``) until it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+ImportString = Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*:\w+(\.\w+)*$")]
+"""``"package.module:name"``."""
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+"""Lower-case words and digits joined by single hyphens."""
+
+IntensityRule = Literal["uint8", "dtype", "ct", "mri"]
+
+
+class Spec(BaseModel):
+    """The base of all specs: frozen, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Spec):
+    """Where a dataset comes from and under which terms.
+
+    Attributes:
+        homepage: The publisher's page.
+        licence: SPDX identifier where there is one, else the publisher's own words.
+        commercial: Whether the data may be used commercially.
+        citation: The publication to cite.
+        access: ``open`` (plain download), ``registration``, ``bundled`` (ships with the plugin) or
+            ``generated`` (made on the fly, nothing to download).
+        download: What to do to get the data, one step an entry; printed when the data is missing.
+    """
+
+    homepage: str
+    licence: str
+    commercial: Literal["yes", "no", "unknown"] = "unknown"
+    citation: str
+    access: Literal["open", "registration", "bundled", "generated"]
+    download: tuple[str, ...] = ()
+
+
+class Whole(Spec):
+    """A whole image is one instance, resized (paper: Data loading from diverse sources).
+
+    Attributes:
+        size: The length of the longer edge in pixels: the images of a batch keep their mean aspect
+            ratio, with edges rounded to multiples of 32. Or ``(height, width)``, which is used as
+            it is.
+    """
+
+    kind: Literal["whole"] = "whole"
+    size: Annotated[int, Field(ge=32)] | tuple[int, int] = 512
+
+
+class TaskSpec(Spec):
+    """One task: a dataset, what is learned from it, and how its cases become instances.
+
+    Attributes:
+        name: The slug of the plugin (``umedpt-task-<slug>``), or slug-suffix where it has several.
+        label_type: The name of a label type, such as ``segmentation``.
+        modality: The field's usual name, such as ``MRI``, ``CT``, ``X-ray``, ``microscopy``.
+        classes: The names of the classes, in the order of their indices.
+        cases: Import string of ``(root: Path | None, split: str, options) -> sequence of Case``.
+        fake: Import string of ``(root: Path, seed: int) -> None``: writes a tiny copy of the
+            publisher's layout, for tests.
+        instances: How a case gives instances.
+        intensity: ``uint8`` (0..255), ``dtype`` (full range of the integer type), ``ct``, ``mri``,
+            or the import string of a function (array -> float32 array in [0, 1]).
+        augmentation: The name of the augmentation profile that suits the data.
+        source: Origin, licence and citation.
+        suites: Named collections that the task belongs to.
+        splits: The publisher's splits out of train, val, test. Empty: the core splits by patient
+            and ``cases`` is asked for ``all``.
+        options: Import string of a pydantic model of choices that a mix can make.
+        label_options: Passed to the label type, which validates them.
+    """
+
+    name: Slug
+    label_type: Slug
+    modality: str
+    classes: tuple[str, ...] = Field(min_length=1)
+    cases: ImportString
+    fake: ImportString
+    instances: Whole = Whole()
+    intensity: IntensityRule | ImportString = "uint8"
+    augmentation: Slug = "standard"
+    source: Source
+    suites: tuple[str, ...] = ()
+    splits: tuple[Literal["train", "val", "test"], ...] = ()
+    options: ImportString | None = None
+    label_options: dict[str, Any] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError("class names must be unique")
+        return classes
+
+    @field_validator("splits")
+    @classmethod
+    def _train_first(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        if splits and "train" not in splits:
+            raise ValueError("splits must include train, or be empty")
+        return splits
+
+
+class LabelTypeSpec(Spec):
+    """One label type (paper: Task types).
+
+    Attributes:
+        name: How tasks refer to it.
+        summary: One line for listings.
+        blocks: The outputs of the shared blocks that its heads use.
+        geometry: What augmentation must move together with the image.
+        metrics: Names of the metrics that it reports, the headline first.
+        factory: Import string of a subclass of :class:`umedpt_core.LabelType`.
+    """
+
+    name: Slug
+    summary: str = ""
+    blocks: tuple[Literal["embedding", "pixels", "pyramid"], ...] = Field(min_length=1)
+    geometry: Literal["none", "mask", "boxes", "keypoints"] = "none"
+    metrics: tuple[str, ...] = Field(min_length=1)
+    factory: ImportString
+
+
+class AugmentationSpec(Spec):
+    """One augmentation profile (paper: Data augmentation).
+
+    Attributes:
+        name: How tasks and mixes refer to it.
+        summary: One line for listings.
+        image: Import string of ``() -> list of albumentations transforms``, applied to each 2D
+            instance. The core composes, seeds and checks them.
+        volume: Import string of ``() -> list of MONAI transforms``, applied to a volume at load.
+    """
+
+    name: Slug
+    summary: str = ""
+    image: ImportString | None = None
+    volume: ImportString | None = None
+
+
+class NormSpec(Spec):
+    """One way of replacing normalization layers (paper: Architecture).
+
+    Attributes:
+        name: How mixes refer to it.
+        summary: One line for listings.
+        swap: Import string of ``(module: nn.Module, channels: int) -> nn.Module | None``; None
+            leaves the layer as it is. The core walks the shared blocks and calls it.
+    """
+
+    name: Slug
+    summary: str = ""
+    swap: ImportString
+
+
+class LoggerSpec(Spec):
+    """One logger.
+
+    Attributes:
+        name: How it is listed.
+        summary: One line for listings.
+        open: Import string of ``(run folder: Path) -> logger`` with ``log(event: dict)`` and
+            ``close()``. A logger that fails is dropped with a warning; training goes on.
+    """
+
+    name: Slug
+    summary: str = ""
+    open: ImportString
+
+
+def resolve(string: str) -> Any:
+    """Import what an import string names.
+
+    Raises:
+        ImportError: The module cannot be imported.
+        AttributeError: The module has no such name.
+    """
+    module, _, path = string.partition(":")
+    value: Any = import_module(module)
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,1 @@
+"""Transfer: adapting a pretrained model to one task with few labels."""
