@@ -19,7 +19,8 @@ from umedpt_core import Catalogue, load_catalogue
 from umedpt_core.cli import cli
 
 PREAMBLE = """
-from umedpt_core import *
+from umedpt_core import AugmentationSpec, LabelTypeSpec, LoggerSpec, NormSpec
+from umedpt_core import Source, TaskSpec, hookimpl
 
 def task(name, **fields):
     facts = dict(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pluggy
 import pytest
 
@@ -124,7 +126,10 @@ def test_a_name_registered_twice_by_one_plugin(site):
 @pytest.mark.parametrize(
     ("other", "notes"),
     [
-        ("1.0", ["version 1.0 of umedpt-task-good is installed too, later on the path, and unused"]),
+        (
+            "1.0",
+            ["version 1.0 of umedpt-task-good is installed too, later on the path, and unused"],
+        ),
         ("2.0", []),  # the same version twice, as an editable installation leaves it
     ],
 )
@@ -197,14 +202,11 @@ DEADLY = "import os; os._exit(7)"
 def test_a_blocked_plugin_is_not_even_imported(site, arguments, env, good):
     site.add("umedpt-task-deadly", DEADLY, entry_point="alias")
     site.add("umedpt-task-good")
-    code = (
-        "import sys; from umedpt_core import load_catalogue;"
-        "print({p.distribution: p.status for p in load_catalogue(sys.argv[1:]).plugins})"
-    )
-    result = site.python(code, *arguments[1:], env=env)
+    result = site.run(*arguments, "plugins", "--json", env=env)
     assert result.returncode == 0, result.stderr
-    assert "'umedpt-task-deadly': 'blocked'" in result.stdout
-    assert f"'umedpt-task-good': '{good}'" in result.stdout
+    states = {plugin["distribution"]: plugin["status"] for plugin in json.loads(result.stdout)}
+    assert states["umedpt-task-deadly"] == "blocked"
+    assert states["umedpt-task-good"] == good
 
 
 def test_unblocked_it_would_have_been_deadly(site):
@@ -303,10 +305,13 @@ def test_advice_for_a_missing_name(choice, kind, name, advice):
 
 
 def test_advice_for_a_blocked_plugin(site):
-    site.add("umedpt-task-good")
-    catalogue = site.load(no_plugin=["umedpt-task-good"])
-    with pytest.raises(ConfigError, match=r"umedpt-task-good.* is blocked \(by --no-plugin\)"):
-        catalogue.find("task", "good-boxes")
+    names = ["umedpt-task-good", "umedpt-task-good-boxes"]
+    for name in names:
+        site.add(name)
+    catalogue = site.load(no_plugin=names)
+    for name, distribution in [("good-mask", names[0]), ("good-boxes-small", names[1])]:
+        with pytest.raises(ConfigError, match=rf"; {distribution}, .* blocked \(by --no-plugin\)"):
+            catalogue.find("task", name)
 
 
 def test_every_kind_of_spec_is_registered_with_its_distribution(site):

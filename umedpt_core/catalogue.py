@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from importlib import metadata
 from typing import Any, Generic, Literal, TypeVar
 
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from . import API, hookspecs
 from .errors import ConfigError
+from .selectors import select
 from .specs import AugmentationSpec, LabelTypeSpec, LoggerSpec, NormSpec, Spec, TaskSpec
 
 GROUP = "umedpt"
@@ -102,7 +102,7 @@ class Catalogue:
                     return f"{plugin.distribution}: {clash}; {remedy}"
         prefix = KINDS[kind][2]
         for plugin in sorted(self.plugins, key=lambda p: -len(p.distribution)):
-            owner = _canonical(plugin.distribution).removeprefix(prefix)
+            owner = plugin.distribution.removeprefix(prefix)
             if plugin.status == "ok" or not (name == owner or name.startswith(f"{owner}-")):
                 continue
             owner = f"{plugin.distribution}, which brings it, is {plugin.status}"
@@ -112,7 +112,7 @@ class Catalogue:
         if near := difflib.get_close_matches(name, self._entries[kind], n=1, cutoff=0.75):
             return f"did you mean '{near[0]}'?"
         base = name.split("-")[0] if kind == "task" else name
-        installed = {_canonical(plugin.distribution) for plugin in self.plugins}
+        installed = {plugin.distribution for plugin in self.plugins}
         if prefix + base in installed:
             listing = {"task": "tasks", "label type": "label-types"}.get(kind, f"{kind}s")
             return f"see 'umedpt {listing}' for what {prefix}{base} brings"
@@ -130,41 +130,7 @@ class Catalogue:
         Raises:
             ConfigError: A selector is not understood or matches nothing.
         """
-        chosen: set[str] = set()
-        for selector in selectors:
-            matched = self._matching(selector)
-            if not matched:
-                if re.fullmatch(r"[a-z0-9-]+", selector):
-                    self.find("task", selector)
-                raise ConfigError(f"selector '{selector}' matches no task; see 'umedpt tasks'")
-            chosen |= matched
-        for selector in exclude:
-            chosen -= self._matching(selector)
-        return sorted(chosen)
-
-    def _matching(self, selector: str) -> set[str]:
-        parts = selector.split("+")
-        return set.intersection(*({n for n in self.tasks if self._is(n, p)} for p in parts))
-
-    def _is(self, name: str, part: str) -> bool:
-        key, colon, value = part.partition(":")
-        if not colon:
-            return fnmatchcase(name, part)
-        entry = self.tasks[name]
-        spec = entry.spec
-        facts: dict[str, list[str]] = {
-            "label": [spec.label_type],
-            "modality": [spec.modality.lower()],
-            "suite": list(spec.suites),
-            "access": [spec.source.access],
-            "commercial": [spec.source.commercial],
-            "dist": [entry.distribution],
-        }
-        if key not in facts:
-            raise ConfigError(
-                f"selector '{part}' has the unknown key '{key}'; use one of {', '.join(facts)}"
-            )
-        return (value.lower() if key == "modality" else value) in facts[key]
+        return select(self, selectors, exclude)
 
 
 def load_catalogue(no_plugin: Iterable[str] = (), *, strict: bool = False) -> Catalogue:
@@ -205,26 +171,26 @@ def _find() -> Iterator[tuple[Plugin, metadata.EntryPoint]]:
             continue
         try:
             facts = distribution.metadata
-            name, version = facts["Name"], facts["Version"]
-            key = _canonical(name)
+            name, version = _canonical(facts["Name"]), facts["Version"]
         except Exception:  # left over from a broken installation
             for ep in ours:
                 reason = "its METADATA cannot be read; reinstall or remove it"
                 yield Plugin(ep.name, "?", ep.name, ep.value, "failed", reason), ep
             continue
-        if key in seen:
-            for plugin in seen[key]:
+        if name in seen:
+            for plugin in seen[name]:
                 if version != plugin.version:  # the same one twice: an editable installation
                     plugin.clashes.append(
                         f"version {version} of {name} is installed too, later on the path, "
                         "and unused"
                     )
             continue
-        seen[key] = [Plugin(name, version, ep.name, ep.value) for ep in ours]
-        yield from zip(seen[key], ours, strict=True)
+        seen[name] = [Plugin(name, version, ep.name, ep.value) for ep in ours]
+        yield from zip(seen[name], ours, strict=True)
 
 
 def _canonical(name: str) -> str:
+    """The normal form of a distribution's name (PyPA, Names and normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -243,7 +209,7 @@ def _block(plugins: list[Plugin], no_plugin: Iterable[str]) -> None:
     listed = os.environ.get("UMEDPT_PLUGINS")
     allowed = None if listed is None else names(listed.split(","), "UMEDPT_PLUGINS")
     for plugin in plugins:
-        own = {_canonical(plugin.distribution), _canonical(plugin.entry_point)}
+        own = {plugin.distribution, _canonical(plugin.entry_point)}
         if own & blocked:
             plugin.status, plugin.reason = "blocked", "by --no-plugin"
         elif allowed is not None and not own & allowed:

@@ -74,7 +74,8 @@ class TaskSettings(_Section):
 
     def profile(self, spec: TaskSpec) -> str | None:
         """The name of the augmentation profile; None augments nothing."""
-        return None if self.augmentation == "none" else self.augmentation or spec.augmentation
+        name = self.augmentation or spec.augmentation
+        return None if name == "none" else name
 
 
 class Mix(_Section):

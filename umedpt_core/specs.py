@@ -17,6 +17,8 @@ ImportString = Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*:\w+(\.\w+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 """Lower-case words and digits joined by single hyphens."""
 
+Edge = Annotated[int, Field(ge=16)]
+
 IntensityRule = Literal["uint8", "dtype", "ct", "mri"]
 
 
@@ -57,7 +59,7 @@ class Whole(Spec):
     """
 
     kind: Literal["whole"] = "whole"
-    size: Annotated[int, Field(ge=32)] | tuple[int, int] = 512
+    size: Annotated[int, Field(ge=32)] | tuple[Edge, Edge] = 512
 
 
 class TaskSpec(Spec):
@@ -74,7 +76,7 @@ class TaskSpec(Spec):
         instances: How a case gives instances.
         intensity: ``uint8`` (0..255), ``dtype`` (full range of the integer type), ``ct``, ``mri``,
             or the import string of a function (array -> float32 array in [0, 1]).
-        augmentation: The name of the augmentation profile that suits the data.
+        augmentation: The name of the augmentation profile that suits the data, or ``none``.
         source: Origin, licence and citation.
         suites: Named collections that the task belongs to.
         splits: The publisher's splits out of train, val, test. Empty: the core splits by patient
@@ -148,6 +150,13 @@ class AugmentationSpec(Spec):
     summary: str = ""
     image: ImportString | None = None
     volume: ImportString | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _not_none(cls, name: str) -> str:
+        if name == "none":
+            raise ValueError("'none' is how a mix says that it wants no augmentation")
+        return name
 
 
 class NormSpec(Spec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ class Encoder(nn.Module):
 
     Attributes:
         channels: Channels of the four levels.
-        mean: 3 x 1 x 1, subtracted from the input: the backbone's own where it is pretrained, else
-            0; and likewise `std`.
+        mean: 3 x 1 x 1, the backbone's own, subtracted from the input; and likewise `std`.
         final_norm: Layer norm between the last level and the pooling: the backbone's own where its
             classifier has one, a new one where it has none.
 
@@ -58,10 +58,10 @@ class Encoder(nn.Module):
         self.final_norm = _final_norm(net, self.channels[-1])
         self.levels = net.prune_intermediate_layers(levels, prune_norm=True, prune_head=True)
         self.net = net
-        ready = bool(pretrained)
-        mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
-        self.register_buffer("mean", torch.tensor(mean if ready else (0.0,) * 3).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std if ready else (1.0,) * 3).view(3, 1, 1))
+        # Also for a random encoder: norms over (C, H, W) keep the offsets that a first convolution
+        # makes of values that are all positive, and training is slower for it.
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(net.pretrained_cfg[key]).view(3, 1, 1))
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """The feature pyramid.
@@ -91,10 +91,10 @@ class Encoder(nn.Module):
 
 def _create(name: str, *, pretrained: bool) -> Any:
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:3]
-        raise ConfigError(
-            f"timm has no encoder '{name}'; " + (f"near: {', '.join(near)}" if near else "see timm")
-        )
+        known = timm.list_models()
+        near = timm.list_models(f"{name}*")[:3] or difflib.get_close_matches(name, known)
+        hint = f"near: {', '.join(near)}" if near else "timm.list_models() has the names"
+        raise ConfigError(f"timm has no encoder '{name}'; {hint}")
     try:
         try:
             return timm.create_model(name, pretrained=pretrained, strict_img_size=False)

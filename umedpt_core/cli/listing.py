@@ -220,7 +220,7 @@ def _console() -> Console:
     from rich.console import Console
 
     pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=PIPE_WIDTH if pipe else None, markup=False, highlight=False, emoji=False)
+    return Console(width=PIPE_WIDTH if pipe else None)
 
 
 def _text(value: Any) -> str:

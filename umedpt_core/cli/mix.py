@@ -81,15 +81,19 @@ def check(
     roots: tuple[str, ...],
 ) -> None:
     """Check a mix against the installed plugins and the data on this machine."""
-    from ..data.tasks import check_task
     from ..mix import Mix
 
     loaded = Mix.load(file, settings)
-    loaded.check(session.catalogue)
-    given = parse_roots(roots)
-    for entry in loaded.by_name:
-        train, val = check_task(session.catalogue, entry, given.get(entry.task), data_root)
-        click.echo(f"{entry.task}: {train} train, {val} held-out cases")
+    loaded.check(session.catalogue)  # before torch is loaded
+
+    from ..data.loader import Instances
+    from ..engine.pretrain import open_mix
+
+    tasks = open_mix(loaded, session.catalogue, data_root, parse_roots(roots))
+    Instances(tasks, loaded.seed)  # composes the augmentations
+    for name, task in tasks.items():
+        train, held_out = len(task.cases["train"]), len(task.cases["val"])
+        click.echo(f"{name}: {train} train, {held_out} held-out cases")
     click.echo(f"{file}: ok; next: umedpt pretrain {file} --output runs/NAME", err=True)
 
 

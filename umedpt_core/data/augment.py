@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -70,7 +71,8 @@ class Augmentation:
         Returns:
             Image and target after augmentation, of the same types and the same H and W.
         """
-        self._compose.set_random_seed(seed)
+        # Not set_random_seed: that starts every transform alike, so that all act or none does.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         if self.geometry == "mask":
             moved = self._compose(image=image, mask=target)
             return moved["image"], moved["mask"]

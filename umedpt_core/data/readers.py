@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PLANAR_CONFIGURATION
 
 from ..errors import DataError
 
@@ -63,15 +64,20 @@ def read_mask(path: Path | str) -> NDArray[Any]:
         raise DataError(f"{path}: cannot be read as a mask ({error}); replace it") from error
     if mask.ndim != 2:
         raise DataError(f"{path}: a mask has one channel, this has the shape {mask.shape}")
-    return mask
+    return mask.astype(np.uint8) if mask.dtype == bool else mask
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
     """Whether Pillow would silently reduce 16-bit colour to 8 bits."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    tags: Any = getattr(image, "tag_v2", {})
+    if tags.get(PLANAR_CONFIGURATION) == 2 and 16 in tags[BITSPERSAMPLE]:
+        raise ValueError("16-bit colour in separate planes")  # Pillow and OpenCV both garble it
     tiles: Any = getattr(image, "tile", None)
     arguments = tiles[0].args if tiles else ""
     raw_mode = arguments if isinstance(arguments, str) else str(arguments and arguments[0])
-    return image.mode in ("RGB", "RGBA") and ";16" in raw_mode
+    return ";16" in raw_mode
 
 
 def _read_deep_colour(path: Path) -> NDArray[Any]:

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from ..catalogue import Catalogue, Entry
 from ..errors import ConfigError, DataError, UmedptError
 from ..label_type import LabelType
-from ..mix import TaskSettings
 from ..specs import LabelTypeSpec, TaskSpec, resolve
 from .cases import Case
 from .splits import THREE_WAYS, VAL_FROM_TRAIN, split_by_patient
@@ -148,29 +147,6 @@ def _ask(spec: TaskSpec, root: Path | None, split: str, options: Any) -> Sequenc
             f"task {spec.name}: cannot read the layout at {root}: {type(error).__name__}: {error}"
         ) from error
     return cases
-
-
-def check_task(
-    catalogue: Catalogue,
-    settings: TaskSettings,
-    root: Path | str | None,
-    data_root: Path | str | None,
-) -> tuple[int, int]:
-    """Open a mix's task as pretraining would; the numbers of its train and held-out cases.
-
-    Raises:
-        ConfigError: As :func:`open_task`.
-        DataError: As :func:`open_task`.
-    """
-    task = open_task(
-        catalogue,
-        settings.task,
-        ("train", "val"),
-        root=root or settings.root,
-        data_root=data_root,
-        options=settings.options,
-    )
-    return len(task.cases["train"]), len(task.cases["val"])
 
 
 def open_task(

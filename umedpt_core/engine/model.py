@@ -102,6 +102,7 @@ def save_model(
     config = {
         "format": 1,
         "encoder": encoder.name,
+        "always_partition": False,  # windows as in stock timm
         "norm": norm,
         "decoders": decoders.model_dump(),
         "needs": sorted(model.blocks.dims),

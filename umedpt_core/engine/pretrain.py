@@ -264,5 +264,5 @@ def environment(catalogue: Catalogue) -> dict[str, Any]:
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "libraries": {library.__name__: library.__version__ for library in libraries},
-        "plugins": {p.distribution: p.version for p in catalogue.plugins if p.status == "ok"},
+        "plugins": {plugin.distribution: plugin.version for plugin in catalogue.plugins},
     }

@@ -19,7 +19,7 @@ from ..data.batch import Batch
 from ..data.loader import Instances, make_loader
 from ..data.tasks import TaskData, open_task
 from ..engine.evaluate import evaluate
-from ..engine.events import Events
+from ..engine.events import Events, open_loggers
 from ..engine.model import Model, batches_of, blocks_needed, load_blocks, save_model
 from ..engine.pretrain import choose_device, default_workers, environment
 from ..engine.progress import Progress
@@ -109,12 +109,13 @@ def adapt(
         adapted = Model(blocks, {task: data.label}, seed).to(target).eval()
         blocks.requires_grad_(False)
         folder.mkdir(parents=True, exist_ok=True)
-        events = Events(folder, [progress], progress.warn)
+        listeners = [progress, *open_loggers(catalogue, folder, progress.warn)]
+        events = Events(folder, listeners, progress.warn)
         skipped: dict[str, str] = {}
 
         def note(batch: Batch) -> None:
             for skip in batch.skips:
-                if skip.case not in skipped:
+                if skip.fatal and skip.case not in skipped:
                     skipped[skip.case] = skip.reason
                     row = {"step": 0, "epoch": 0, "split": batch.ticket.split, "task": task}
                     events.emit("skip", **row, case=skip.case, reason=skip.reason)
@@ -154,9 +155,11 @@ def adapt(
 
 
 class _Ready:
-    """Stands for the shared blocks where a batch holds their output in place of images."""
+    """Stands for the shared blocks where a batch holds their outputs in place of images."""
 
-    embedding = pixels = pyramid = staticmethod(lambda features: features)
+    embedding = staticmethod(lambda outputs: outputs["embedding"])
+    pixels = staticmethod(lambda outputs: outputs["pixels"])
+    pyramid = staticmethod(lambda outputs: outputs["pyramid"])
 
 
 def _fit(
@@ -201,9 +204,10 @@ def _fit(
 
 @torch.no_grad()
 def _with_features(model: Model, batch: Batch) -> Batch:
-    """The batch with the one view of its images that the head uses in place of them."""
-    (view,) = model.blocks.dims
-    return replace(batch, x_BCHW=getattr(model.blocks, view)(batch.x_BCHW))
+    """The batch with the outputs of the shared blocks in place of its images."""
+    with model.blocks.keeping_features():
+        outputs: Any = {n: getattr(model.blocks, n)(batch.x_BCHW) for n in model.blocks.dims}
+    return replace(batch, x_BCHW=outputs)
 
 
 def _keep(batches: Iterator[Batch]) -> list[Batch] | None:
@@ -220,6 +224,8 @@ def _keep(batches: Iterator[Batch]) -> list[Batch] | None:
 def _bytes(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.nbytes
+    if isinstance(value, dict):
+        value = list(value.values())
     return sum(_bytes(item) for item in value) if isinstance(value, list | tuple) else 0
 
 

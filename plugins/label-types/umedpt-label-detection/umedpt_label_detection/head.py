@@ -77,10 +77,10 @@ class Detection(LabelType):
     def check(self, target: Any, size: tuple[int, int]) -> tuple[dict[str, np.ndarray], int]:
         """Boxes as N x 4 float32 within the image, labels as N int64."""
         boxes = np.asarray(target["boxes"], np.float32).reshape(-1, 4)
-        labels = np.asarray(target["labels"], np.int64).reshape(-1)
+        labels = np.asarray(target["labels"]).reshape(-1)
         if len(boxes) != len(labels):
             raise ValueError(f"{len(boxes)} boxes but {len(labels)} labels")
-        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
+        if not np.isin(labels, np.arange(len(self.classes))).all():
             raise ValueError(
                 f"box labels {sorted(set(labels.tolist()))} are outside the classes "
                 f"0..{len(self.classes) - 1}"
@@ -97,7 +97,8 @@ class Detection(LabelType):
                 )
         boxes = np.clip(boxes, 0, limit)
         solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return {"boxes": boxes[solid], "labels": labels[solid]}, int((~solid).sum())
+        kept = {"boxes": boxes[solid], "labels": labels[solid].astype(np.int64)}
+        return kept, int((~solid).sum())
 
     def collate(self, targets: Sequence[dict[str, np.ndarray]]) -> list[dict[str, Tensor]]:
         """The targets as tensors, one dict an image."""
@@ -118,7 +119,7 @@ class Detection(LabelType):
 
     def draw(self, image: Any, target: Any) -> Any:
         """Boxes in the colour of their class; predictions from a score of 0.3."""
-        image = np.ascontiguousarray(image)
+        image = image.copy()
         scores = target.get("scores", np.ones(len(target["labels"])))
         kept = scores >= 0.3
         for box, label in zip(target["boxes"][kept], target["labels"][kept], strict=True):

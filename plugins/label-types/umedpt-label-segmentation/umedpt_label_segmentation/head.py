@@ -64,6 +64,8 @@ class Segmentation(LabelType):
         mask = np.asarray(target)
         if mask.shape != size:
             raise ValueError(f"mask of shape {mask.shape} for an image of shape {size}")
+        if mask.dtype.kind not in "biu":
+            raise ValueError(f"mask of {mask.dtype}, which holds no class indices")
         wrong = (mask != IGNORE) & ((mask < 0) | (mask >= self.indices))
         if wrong.any():
             value = mask[wrong][0]
@@ -135,7 +137,7 @@ class SegmentationMetric:
         self._confusion += counts.view(self.indices, self.indices)
 
     def compute(self) -> dict[str, float]:
-        """The metrics."""
+        """The metrics; one without any class to average over is left out."""
         hit = self._confusion.diagonal().double()
         true, predicted = self._confusion.sum(1).double(), self._confusion.sum(0).double()
         seen = true + predicted > 0
@@ -143,13 +145,11 @@ class SegmentationMetric:
         dice = 2 * hit / (true + predicted).clamp(min=1)
         share = true / true.sum().clamp(min=1)
         front = slice(1 if self.background else 0, None)
-        return {
-            "miou": float(iou[seen].mean()),
-            "dice": _mean(dice[front][seen[front]]),
-            "miou_baseline": float(share.max() / (true > 0).sum().clamp(min=1)),
-            "dice_baseline": _mean((2 * share / (1 + share))[front][true[front] > 0]),
+        most_frequent = torch.arange(self.indices) == share.argmax()
+        values = {
+            "miou": iou[seen],
+            "dice": dice[front][seen[front]],
+            "miou_baseline": (share * most_frequent)[true > 0],
+            "dice_baseline": (2 * share / (1 + share))[front][true[front] > 0],
         }
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.mean()) if len(values) else 0.0
+        return {name: float(value.mean()) for name, value in values.items() if len(value)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import LayerNorm2d
 from torch import nn
 
 
@@ -26,9 +25,9 @@ def with_parameters(old: nn.Module, channels: int) -> nn.Module:
 def _like(old: nn.Module, channels: int, *, affine: bool) -> nn.Module:
     """Token norms stay over the last dimension; norms of maps span (C, H, W) of one sample.
 
-    timm's LayerNorm2d is a LayerNorm by class but normalises the channels of an NCHW map at each
-    pixel by itself, so it is a norm of maps.
+    timm's LayerNorm2d and its kin (LayerNormAct2d, LayerNorm2dFp32) are LayerNorms by class but
+    normalise the channels of an NCHW map at each pixel by itself, so they are norms of maps.
     """
-    if isinstance(old, nn.LayerNorm | nn.RMSNorm) and not isinstance(old, LayerNorm2d):
+    if isinstance(old, nn.LayerNorm | nn.RMSNorm) and "2d" not in type(old).__name__:
         return nn.LayerNorm(channels, eps=old.eps or 1e-6, elementwise_affine=affine)
     return nn.GroupNorm(1, channels, eps=old.eps, affine=affine)

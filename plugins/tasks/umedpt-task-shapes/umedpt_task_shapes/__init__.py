@@ -8,7 +8,7 @@ from umedpt_core import Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
 
-SHAPES = ("circle", "square", "triangle", "cross")
+SHAPES = ("circle", "square", "triangle")
 
 
 @hookimpl
