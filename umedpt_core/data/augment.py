@@ -32,31 +32,11 @@ class Augmentation:
     """
 
     def __init__(self, image: str | None, geometry: str) -> None:
-        import albumentations as A
-
         self.geometry = geometry
         transforms = resolve(image)() if image else []
         _outside_is_ignored(transforms)
         try:
-            self._compose = A.Compose(
-                transforms,
-                strict=True,
-                bbox_params=A.BboxParams(
-                    format="pascal_voc",
-                    label_fields=["labels"],
-                    clip=True,
-                    min_width=1,
-                    min_height=1,
-                    min_visibility=0.1,
-                )
-                if geometry == "boxes"
-                else None,
-                keypoint_params=A.KeypointParams(
-                    format="xy", label_fields=["labels"], remove_invisible=True
-                )
-                if geometry == "keypoints"
-                else None,
-            )
+            self._compose = _compose(transforms, geometry) if transforms else None
         except (ValueError, TypeError) as error:
             raise ConfigError(f"augmentation '{image}' does not compose: {error}") from error
 
@@ -71,6 +51,8 @@ class Augmentation:
         Returns:
             Image and target after augmentation, of the same types and the same H and W.
         """
+        if self._compose is None:
+            return image, target
         # Not set_random_seed: that starts every transform alike, so that all act or none does.
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))  # noqa: S311
         if self.geometry == "mask":
@@ -84,6 +66,26 @@ class Augmentation:
             labels = np.asarray(moved["labels"], np.int64).reshape(-1)
             return moved["image"], {name: positions, "labels": labels}
         return self._compose(image=image)["image"], target
+
+
+def _compose(transforms: list[Any], geometry: str) -> Any:
+    import albumentations as A
+
+    boxes = A.BboxParams(
+        format="pascal_voc",
+        label_fields=["labels"],
+        clip=True,
+        min_width=1,
+        min_height=1,
+        min_visibility=0.1,
+    )
+    keypoints = A.KeypointParams(format="xy", label_fields=["labels"], remove_invisible=True)
+    return A.Compose(
+        transforms,
+        strict=True,
+        bbox_params=boxes if geometry == "boxes" else None,
+        keypoint_params=keypoints if geometry == "keypoints" else None,
+    )
 
 
 def resize(image: NDArray[Any], target: Any, size: tuple[int, int], geometry: str) -> Pair:
