@@ -7,7 +7,8 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -103,33 +104,30 @@ def pretrain(
     specs = {name: catalogue.tasks[name].spec for name in tasks}
     headlines = {n: catalogue.label_types[s.label_type].spec.metrics[0] for n, s in specs.items()}
     steps = mix.epochs * mix.steps_per_epoch
+    batches = _batches(mix, tasks, state, target, default_workers(workers))
     with Progress(headlines, state.get("step", 0), steps, quiet=quiet) as progress:
         if blocks.swap_report.replaced:
             progress.warn(f"norm {mix.norm}: {blocks.swap_report}")
         listeners = [progress, *open_loggers(catalogue, folder, progress.warn)]
-        events = Events(folder, listeners, progress.warn)
-        run = Run(
-            folder,
-            mix,
-            model,
-            optimizer,
-            tasks,
-            _batches(mix, tasks, state, target, default_workers(workers)),
-            events,
-            progress,
-            (lambda: save(best)) if mix.select == "best" else (lambda: None),
-            state,
-        )
-        try:
+        with closing(batches), closing(Events(folder, listeners, progress.warn)) as events:
+            run = Run(
+                folder,
+                mix,
+                model,
+                optimizer,
+                tasks,
+                batches,
+                events,
+                progress,
+                (lambda: save(best)) if mix.select == "best" else (lambda: None),
+                state,
+            )
             with stopping_on_signals(run):
                 if _evaluates_first(mix, state):
                     run.evaluate()
                 if run.step < run.steps:
-                    train(model, run.batches, optimizer, run)
+                    train(model, batches, optimizer, run)
             run.end()
-        finally:
-            events.close()
-            del run.batches  # ends the workers
         if mix.select == "best" and best.is_dir():
             shutil.copytree(best, folder / "model", dirs_exist_ok=True)
         else:
@@ -202,7 +200,7 @@ def _batches(
     state: dict[str, Any],
     device: torch.device,
     workers: int,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     turns = [Turn(entry.task, entry.repeats, entry.weight) for entry in mix.tasks]
     stream = tickets(
         turns,
@@ -215,7 +213,8 @@ def _batches(
     loader = make_loader(
         Instances(tasks, mix.seed), stream, workers, pin_memory=device.type == "cuda"
     )
-    return (batch.to(device) for batch in loader)
+    for batch in loader:
+        yield batch.to(device)
 
 
 def _check_folder(folder: Path, mix: Mix, resume: bool) -> None:

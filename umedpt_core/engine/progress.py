@@ -58,7 +58,7 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Show a line above the display."""
-        self.console.print(Text(text, style="yellow"), soft_wrap=True)
+        self.console.print(Text(text, style="yellow"), soft_wrap=not self._live)
 
     def step(self, step: int) -> None:
         """Note that the run has reached a step; the first one sets the clock."""
@@ -114,5 +114,6 @@ class Progress:
                 f"{name} {held_out[name]:.3f}" if name in held_out else "",
                 f"{1000 * train['seconds']:.0f} ms" if "seconds" in train else "",
             )
-        bar = ProgressBar(total=self.total, completed=self.now, width=60)
+        bar = Table.grid()  # the bar itself does not end its line
+        bar.add_row(ProgressBar(total=self.total, completed=self.now, width=60))
         return Group(Text(self._pace()), bar, table)

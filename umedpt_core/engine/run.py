@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -56,7 +56,7 @@ class Run:
         batches: Iterator[Batch],
         events: Events,
         progress: Progress,
-        keep_best: Any,
+        keep_best: Callable[[], None],
         state: dict[str, Any],
     ) -> None:
         self.folder, self.mix, self.model, self.optimizer = folder, mix, model, optimizer
@@ -65,7 +65,7 @@ class Run:
         self.seed = mix.seed
         self.steps = mix.epochs * mix.steps_per_epoch
         self.step: int = state.get("step", 0)
-        self.best: float = state.get("best", math.inf)
+        self.best: float | None = state.get("best")
         self.evaluated: bool = state.get("evaluated", False)
         self.skipped: dict[str, dict[str, str]] = defaultdict(dict, state.get("skipped", {}))
         self.dropped: dict[str, dict[str, int]] = defaultdict(dict, state.get("dropped", {}))
@@ -121,7 +121,7 @@ class Run:
             )
         self.evaluated = True
         mean = sum(values["loss"] for values in results.values()) / max(1, len(results))
-        if mean < self.best:
+        if self.best is None or mean < self.best:
             self.best = mean
             self.keep_best()
 
@@ -166,7 +166,7 @@ class Run:
     def _save(self) -> None:
         state = {
             "step": self.step,
-            "best": self.best if math.isfinite(self.best) else 1e30,
+            "best": self.best,
             "evaluated": self.evaluated,
             "skipped": self.skipped,
             "dropped": self.dropped,

@@ -19,6 +19,7 @@ from ..data.batch import Batch
 from ..data.loader import Instances, make_loader
 from ..data.tasks import TaskData, open_task
 from ..engine.evaluate import evaluate
+from ..engine.events import FILE as EVENTS
 from ..engine.events import Events, open_loggers
 from ..engine.model import Model, batches_of, blocks_needed, load_blocks, save_model
 from ..engine.pretrain import choose_device, default_workers, environment
@@ -86,8 +87,9 @@ def adapt(
     folder = Path(output)
     if mode != "frozen":
         raise ConfigError(f"mode '{mode}' is unknown; use frozen")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and {path.name for path in folder.iterdir()} - {EVENTS}:
         raise ConfigError(f"--output {folder}: exists and is not empty; choose another folder")
+    (folder / EVENTS).unlink(missing_ok=True)  # what a stopped one has left
     catalogue = catalogue or load_catalogue()
     spec = catalogue.find("task", task).spec
     label_type: LabelTypeSpec = catalogue.find("label type", spec.label_type).spec
@@ -121,6 +123,7 @@ def adapt(
                     events.emit("skip", **row, case=skip.case, reason=skip.reason)
 
         load = _loader(data, seed, target, workers, note)
+        progress.warn(f"computing the features of {len(data.cases['train'])} cases")
         try:
             _fit(adapted, data, lambda: load("fit"), events, progress, epochs, lr, seed)
             results = evaluate(adapted, load("test"))
