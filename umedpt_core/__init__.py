@@ -21,6 +21,7 @@ hookimpl = pluggy.HookimplMarker("umedpt")
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue, load_catalogue
+    from .data.adapters import cases_from_huggingface, cases_from_torchvision
     from .data.cases import Case, FileCase
     from .data.readers import read_image, read_mask
     from .engine.pretrain import pretrain
@@ -52,6 +53,7 @@ _HOMES = {
     "mix": ("Mix",),
     "errors": ("ConfigError", "DataError", "UmedptError"),
     "label_type": ("LabelType", "Metric"),
+    "data.adapters": ("cases_from_huggingface", "cases_from_torchvision"),
     "data.cases": ("Case", "FileCase"),
     "data.readers": ("read_image", "read_mask"),
     "engine.pretrain": ("pretrain",),
@@ -79,6 +81,8 @@ __all__ = [
     "Whole",
     "__version__",
     "adapt",
+    "cases_from_huggingface",
+    "cases_from_torchvision",
     "hookimpl",
     "load_catalogue",
     "pretrain",

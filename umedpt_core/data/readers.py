@@ -33,17 +33,22 @@ def read_image(path: Path | str) -> NDArray[Any]:
         with Image.open(path) as image:
             if _is_deep_colour(image):
                 return _read_deep_colour(Path(path))
-            if image.mode in ("1", "L", "F"):
-                return np.asarray(image.convert("L") if image.mode == "1" else image)
-            if image.mode in ("LA", "La"):
-                return np.asarray(image.getchannel("L"))
-            if image.mode.startswith("I"):
-                return _as_uint16(np.asarray(image))
-            return np.asarray(image.convert("RGB"))
+            return to_array(image)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; check that the dataset is complete") from error
     except _BROKEN as error:
         raise DataError(f"{path}: cannot be read as an image ({error}); replace it") from error
+
+
+def to_array(image: Image.Image) -> NDArray[Any]:
+    """The values of an opened image: H x W or H x W x 3; see :func:`read_image`."""
+    if image.mode in ("1", "L", "F"):
+        return np.asarray(image.convert("L") if image.mode == "1" else image)
+    if image.mode in ("LA", "La"):
+        return np.asarray(image.getchannel("L"))
+    if image.mode.startswith("I"):
+        return _as_uint16(np.asarray(image))
+    return np.asarray(image.convert("RGB"))
 
 
 def read_mask(path: Path | str) -> NDArray[Any]:
