@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..specs import Source
 
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key; repeatable."
@@ -94,7 +98,21 @@ def check(
     for name, task in tasks.items():
         train, held_out = len(task.cases["train"]), len(task.cases["val"])
         click.echo(f"{name}: {train} train, {held_out} held-out cases")
+    click.echo(_commercial_use({n: session.catalogue.tasks[n].spec.source for n in tasks}))
     click.echo(f"{file}: ok; next: umedpt pretrain {file} --output runs/NAME", err=True)
+
+
+def _commercial_use(sources: Mapping[str, Source]) -> str:
+    """What the licences of a mix, taken together, say about commercial use."""
+    unclear = [
+        f"{name} ({source.commercial}: {source.licence})"
+        for name, source in sources.items()
+        if source.commercial != "yes"
+    ]
+    if not unclear:
+        return "commercial use: yes, by the licences of all tasks"
+    verdict = "no" if any(source.commercial == "no" for source in sources.values()) else "unknown"
+    return f"commercial use: {verdict}, because of {', '.join(unclear)}"
 
 
 @mix.command()

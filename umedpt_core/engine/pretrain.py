@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,8 @@ def _prepare_folder(
     """Make the run's folder, or load what the latest checkpoint in it holds."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mix.yaml").write_text(mix.dump())
-    (folder / "environment.json").write_text(json.dumps(environment(catalogue), indent=1))
+    names = [entry.task for entry in mix.by_name]
+    (folder / "environment.json").write_text(json.dumps(environment(catalogue, names), indent=1))
     state: dict[str, Any] = {}
     if found := list_checkpoints(folder / "checkpoints"):
         state = load_checkpoint(found[-1], model, optimizer)
@@ -251,8 +252,8 @@ def _prepare_folder(
     return state
 
 
-def environment(catalogue: Catalogue) -> dict[str, Any]:
-    """What a run depends on beside its mix: versions, platform, threads."""
+def environment(catalogue: Catalogue, tasks: Iterable[str]) -> dict[str, Any]:
+    """What a run depends on beside its mix: versions, platform, threads, and whose data it is."""
     import albumentations
     import timm
     import torchvision
@@ -264,4 +265,10 @@ def environment(catalogue: Catalogue) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "libraries": {library.__name__: library.__version__ for library in libraries},
         "plugins": {plugin.distribution: plugin.version for plugin in catalogue.plugins},
+        "sources": {
+            name: catalogue.tasks[name].spec.source.model_dump(
+                include={"homepage", "licence", "commercial", "citation"}
+            )
+            for name in tasks
+        },
     }

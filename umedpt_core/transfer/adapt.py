@@ -152,7 +152,7 @@ def adapt(
         "image_size": image_size,
         "seed": seed,
     }
-    (folder / "environment.json").write_text(json.dumps(environment(catalogue), indent=1))
+    (folder / "environment.json").write_text(json.dumps(environment(catalogue, [task]), indent=1))
     (folder / "metrics.json").write_text(json.dumps(report, indent=1))
     return report
 
