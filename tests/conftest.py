@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,22 +99,37 @@ class Site:
         )
 
 
+@contextmanager
+def sites(base: Path) -> Iterator[Callable[..., Site]]:
+    """Sites in a folder; each comes first on the path. The user's own settings do not apply."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("UMEDPT_PLUGINS", "UMEDPT_STRICT", "COLUMNS", "FORCE_COLOR"):
+            monkeypatch.delenv(name, raising=False)
+
+        def make(name: str = "site") -> Site:
+            folder = base / name
+            folder.mkdir()
+            monkeypatch.syspath_prepend(folder)
+            return Site(folder)
+
+        yield make
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(str(base)):
+                del sys.modules[name]
+
+
 @pytest.fixture
-def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
-    """Make a site; it comes first on the path. The user's own settings do not apply."""
-    for name in ("UMEDPT_PLUGINS", "UMEDPT_STRICT", "COLUMNS", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Make a site for one test."""
+    with sites(tmp_path) as make:
+        yield make
 
-    def make(name: str = "site") -> Site:
-        folder = tmp_path / name
-        folder.mkdir()
-        monkeypatch.syspath_prepend(folder)
-        return Site(folder)
 
-    yield make
-    for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An empty site for all tests of a module."""
+    with sites(tmp_path_factory.mktemp("shared")) as make:
+        yield make()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from umedpt_core.data.batch import Ticket
 from umedpt_core.data.loader import Instances
 from umedpt_core.data.tasks import open_task
 from umedpt_core.mix import Mix
+from umedpt_core.testing import Examination
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -171,7 +172,9 @@ def example(site):
     name, version = project["name"], project["version"]
     info = site.folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    needs = "".join(f"Requires-Dist: {line}\n" for line in project["dependencies"])
+    facts = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+    (info / "METADATA").write_text(facts)
     lines = (f"{key} = {value}\n" for key, value in project["entry-points"]["umedpt"].items())
     (info / "entry_points.txt").write_text(f"[umedpt]\n{''.join(lines)}")
     return site
@@ -204,3 +207,11 @@ def test_the_example_gives_batches(example, tmp_path):
     assert batch.x_BCHW.shape == (4, 3, 64, 64)
     assert not batch.skips
     assert set(batch.target.tolist()) <= {0, 1}
+
+
+def test_the_example_conforms(example, tmp_path):
+    scratch = tmp_path / "scratch"
+    examination = Examination("umedpt-task-rings", example.load(), scratch)
+    results = {result.check.name: result for result in examination.results()}
+    assert len(results) > 20
+    assert {name: r.message for name, r in results.items() if r.status != "ok"} == {}

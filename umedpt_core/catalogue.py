@@ -118,6 +118,10 @@ class Catalogue:
             return f"see 'umedpt {listing}' for what {prefix}{base} brings"
         return f"try: pip install {prefix}{base}"
 
+    def of_kind(self, kind: str) -> Mapping[str, Entry[Any]]:
+        """The entries of a kind by name."""
+        return self._entries[kind]
+
     def select(self, selectors: Iterable[str], exclude: Iterable[str] = ()) -> list[str]:
         """The names of the tasks that selectors choose, in name order.
 
@@ -171,7 +175,7 @@ def _find() -> Iterator[tuple[Plugin, metadata.EntryPoint]]:
             continue
         try:
             facts = distribution.metadata
-            name, version = _canonical(facts["Name"]), facts["Version"]
+            name, version = canonical(facts["Name"]), facts["Version"]
         except Exception:  # left over from a broken installation
             for ep in ours:
                 reason = "its METADATA cannot be read; reinstall or remove it"
@@ -189,16 +193,16 @@ def _find() -> Iterator[tuple[Plugin, metadata.EntryPoint]]:
         yield from zip(seen[name], ours, strict=True)
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     """The normal form of a distribution's name (PyPA, Names and normalization)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _block(plugins: list[Plugin], no_plugin: Iterable[str]) -> None:
-    known = {_canonical(name) for p in plugins for name in (p.distribution, p.entry_point)}
+    known = {canonical(name) for p in plugins for name in (p.distribution, p.entry_point)}
 
     def names(given: Iterable[str], where: str) -> set[str]:
-        wanted = {_canonical(name.strip()) for name in given if name.strip()}
+        wanted = {canonical(name.strip()) for name in given if name.strip()}
         for name in sorted(wanted - known):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "without it, see 'umedpt plugins'"
@@ -209,7 +213,7 @@ def _block(plugins: list[Plugin], no_plugin: Iterable[str]) -> None:
     listed = os.environ.get("UMEDPT_PLUGINS")
     allowed = None if listed is None else names(listed.split(","), "UMEDPT_PLUGINS")
     for plugin in plugins:
-        own = {plugin.distribution, _canonical(plugin.entry_point)}
+        own = {plugin.distribution, canonical(plugin.entry_point)}
         if own & blocked:
             plugin.status, plugin.reason = "blocked", "by --no-plugin"
         elif allowed is not None and not own & allowed:

@@ -125,6 +125,7 @@ class LabelTypeSpec(Spec):
         geometry: What augmentation must move together with the image.
         metrics: Names of the metrics that it reports, the headline first.
         factory: Import string of a subclass of :class:`umedpt_core.LabelType`.
+        example: Label options to check it with, where it cannot do without any.
     """
 
     name: Slug
@@ -133,6 +134,7 @@ class LabelTypeSpec(Spec):
     geometry: Literal["none", "mask", "boxes", "keypoints"] = "none"
     metrics: tuple[str, ...] = Field(min_length=1)
     factory: ImportString
+    example: dict[str, Any] = {}
 
 
 class AugmentationSpec(Spec):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umedpt_core import __version__
-from umedpt_core.errors import ConfigError, UmedptError
+from umedpt_core.errors import ConfigError, Interrupted, UmedptError
 
 if TYPE_CHECKING:
     from umedpt_core.catalogue import Catalogue
@@ -31,6 +31,9 @@ COMMANDS = {
     "mix": "mix:mix",
     "pretrain": "pretrain:pretrain",
     "adapt": "adapt:adapt",
+    "new-plugin": "new_plugin:new_plugin",
+    "check": "check:check",
+    "doctor": "doctor:doctor",
 }
 
 
@@ -77,7 +80,8 @@ class LazyGroup(click.Group):
         except UmedptError as error:
             if ctx.obj.debug:
                 traceback.print_exc()
-            click.echo(f"Error: {error}", err=True)
+            prefix = "" if isinstance(error, Interrupted) else "Error: "
+            click.echo(f"{prefix}{error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Interrupted", err=True)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from umedpt_core.data.augment import Augmentation
+from umedpt_core.testing import Conformance
 
 PROFILE = "umedpt_augment_cxr.profile:image_transforms"
 H, W = 72, 96
@@ -59,3 +60,7 @@ def test_three_in_ten_are_inverted_whatever_else_happens():
     inverted, moved = np.array(inverted), np.array(moved)
     assert 0.25 < inverted.mean() < 0.35
     assert abs(inverted[moved].mean() - inverted[~moved].mean()) < 0.1
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-augment-cxr"

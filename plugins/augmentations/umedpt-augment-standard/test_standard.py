@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umedpt_core.data.augment import Augmentation
+from umedpt_core.testing import Conformance
 
 PROFILE = "umedpt_augment_standard.profile:image_transforms"
 H, W = 72, 96
@@ -122,3 +123,7 @@ def test_the_transforms_are_drawn_independently():
     shares = table[:, 1] / table.sum(1)
     assert abs(shares[0] - shares[1]) < 0.15
     assert 0.5 < shares.mean() < 0.95
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-augment-standard"

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umedpt_core.data.augment import Augmentation
+from umedpt_core.testing import Conformance
 
 PROFILE = "umedpt_augment_weak.profile:image_transforms"
 H, W = 72, 96
@@ -96,3 +97,7 @@ def test_moving_and_recolouring_are_drawn_independently():
         moved, moved_mask = augmentations["mask"](scene(48, 36)[0], mask, seed)
         table[int((moved_mask != mask).any()), int(moved[36, 48, 0] != 230)] += 1
     assert 60 < table.min() <= table.max() < 140
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-augment-weak"

@@ -9,6 +9,7 @@ from umedpt_norm_layernorm.swap import without_parameters
 
 from umedpt_core.blocks.shared import SharedBlocks
 from umedpt_core.data.batch import Batch, Ticket
+from umedpt_core.testing import Conformance
 
 SIZE = (64, 64)
 
@@ -186,3 +187,7 @@ def test_it_pickles_for_the_workers():
     label = pickle.loads(pickle.dumps(Classification(names(3))))  # noqa: S301
     assert label.classes == tuple(names(3))
     assert label.check(2, SIZE) == (2, 0)
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-label-classification"

@@ -16,6 +16,7 @@ from umedpt_norm_layernorm.swap import without_parameters
 from umedpt_core.blocks.decoders import Pyramid
 from umedpt_core.blocks.shared import SharedBlocks
 from umedpt_core.data.batch import Batch, Ticket
+from umedpt_core.testing import Conformance
 
 SIZE = (128, 160)
 STRIDES = (8, 16, 32, 64, 128)
@@ -376,3 +377,7 @@ def test_it_pickles_for_the_workers():
     label = pickle.loads(pickle.dumps(Detection(names(3), class_scale="classes")))  # noqa: S301
     assert (label.classes, label.class_scale) == (tuple(names(3)), 3)
     assert label.check(TRUTH, SIZE)[1] == 0
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-label-detection"

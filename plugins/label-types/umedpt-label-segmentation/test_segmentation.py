@@ -11,6 +11,7 @@ from umedpt_norm_layernorm.swap import without_parameters
 
 from umedpt_core.blocks.shared import SharedBlocks
 from umedpt_core.data.batch import Batch, Ticket
+from umedpt_core.testing import Conformance
 
 SIZE = (64, 64)
 
@@ -278,3 +279,7 @@ def test_it_pickles_for_the_workers():
     label = pickle.loads(pickle.dumps(Segmentation(names(3))))  # noqa: S301
     assert label.classes == tuple(names(3))
     assert label.check(np.full((1, 1), 2), (1, 1))[0] == 2
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-label-segmentation"

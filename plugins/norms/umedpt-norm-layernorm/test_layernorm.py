@@ -8,6 +8,7 @@ from torch import nn
 from umedpt_norm_layernorm.swap import with_parameters, without_parameters
 
 from umedpt_core.blocks.norms import norm_channels, swap_norms
+from umedpt_core.testing import Conformance
 
 MAP_NORMS = [
     nn.BatchNorm2d,
@@ -162,3 +163,7 @@ def test_the_report_counts_what_was_lost():
         "replaced 3 BatchNorm2d, 1 LayerNorm; 1 pretrained scales were dropped: retrain before "
         "use; 1 of them started at scale 0 and now start at 1"
     )
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-norm-layernorm"

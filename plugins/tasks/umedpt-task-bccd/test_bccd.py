@@ -10,6 +10,7 @@ from umedpt_task_bccd.data import make_fake, read_boxes
 
 from umedpt_core import DataError
 from umedpt_core.data.tasks import open_split
+from umedpt_core.testing import Conformance
 
 (SPEC,) = umedpt_task_bccd.umedpt_tasks()
 SPLITS = ("train", "val", "test")
@@ -109,3 +110,7 @@ def test_real_data():
         "BloodImage_00343": 1,
     }
     assert cases["test"][0].image.shape == (480, 640, 3)
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-task-bccd"

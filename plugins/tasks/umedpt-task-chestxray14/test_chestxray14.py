@@ -8,6 +8,7 @@ from umedpt_task_chestxray14.data import make_fake
 
 from umedpt_core import DataError
 from umedpt_core.data.tasks import open_split
+from umedpt_core.testing import Conformance
 
 (SPEC,) = umedpt_task_chestxray14.umedpt_tasks()
 
@@ -91,3 +92,7 @@ def test_real_data():
     case = next(case for case in cases if case.id == "images/00000282_000.png")
     assert np.flatnonzero(case.target).tolist() == [2, 3, 5, 8]
     assert case.image.shape == (224, 224)
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-task-chestxray14"

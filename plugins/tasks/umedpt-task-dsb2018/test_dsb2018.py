@@ -11,6 +11,7 @@ from umedpt_task_dsb2018.data import make_fake
 
 from umedpt_core import DataError
 from umedpt_core.data.tasks import open_split
+from umedpt_core.testing import Conformance
 
 SEGMENTATION, DETECTION = umedpt_task_dsb2018.umedpt_tasks()
 
@@ -90,3 +91,7 @@ def test_real_data():
     for case in segmented:
         assert case.image.shape == (*case.target.shape, 3)
         assert case.target.max() == 1
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-task-dsb2018"

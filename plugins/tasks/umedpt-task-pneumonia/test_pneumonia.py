@@ -9,6 +9,7 @@ from umedpt_task_pneumonia.data import make_fake, patient_of
 
 from umedpt_core import DataError
 from umedpt_core.data.tasks import open_split
+from umedpt_core.testing import Conformance
 
 (SPEC,) = umedpt_task_pneumonia.umedpt_tasks()
 
@@ -84,3 +85,7 @@ def test_real_data():
     both = Counter(case.target for case in [*cases["train"], *cases["val"]])
     assert both == {0: 269, 1: 775}
     assert cases["test"][0].image.shape == (224, 224, 3)
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-task-pneumonia"

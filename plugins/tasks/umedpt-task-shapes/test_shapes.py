@@ -9,6 +9,7 @@ from umedpt_task_shapes.data import Options, draw_scene, draw_shape
 
 from umedpt_core import ConfigError, load_catalogue
 from umedpt_core.data.tasks import make_label, make_options, open_split
+from umedpt_core.testing import Conformance
 
 SPECS = {spec.label_type: spec for spec in umedpt_task_shapes.umedpt_tasks()}
 CLASSIFICATION = SPECS["classification"]
@@ -122,3 +123,7 @@ def test_the_default_is_600_cases():
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ConfigError, match=message):
         make_options(CLASSIFICATION, options)
+
+
+class TestConformance(Conformance):
+    distribution = "umedpt-task-shapes"
