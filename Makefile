@@ -14,7 +14,7 @@ demo: $(VENV)/installed  ## Pretrain on synthetic shapes, probe, show a table an
 	$(BIN)/python docs/demo.py
 
 test: $(VENV)/installed  ## All tests, against the installed wheels
-	OMP_NUM_THREADS=1 UMEDPT_TEST_WHEELS=1 $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 UMEDPT_TEST_WHEELS=$(WHEELS) $(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

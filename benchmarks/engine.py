@@ -70,9 +70,8 @@ def main() -> None:
     settings += [f"tasks.{name}.batch_size={BATCH}" for name in catalogue.select(["suite:shapes"])]
     mix = Mix.compose(catalogue, ["suite:shapes"], settings=settings)
     tasks = open_mix(mix, catalogue, None, {})
-    blocks = build_blocks(
-        catalogue, blocks_needed(catalogue, tasks), mix.encoder, mix.decoders, mix.norm, mix.seed
-    )
+    needs = blocks_needed(catalogue, tasks)
+    blocks = build_blocks(catalogue, needs, mix.architecture, mix.seed)
     model = Model(blocks, {name: task.label for name, task in tasks.items()}, mix.seed)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05, fused=True)
     instances = Instances(tasks, mix.seed)

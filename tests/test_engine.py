@@ -23,7 +23,7 @@ from umedpt_core.data.batch import Batch, Ticket
 from umedpt_core.data.tasks import make_label
 from umedpt_core.engine import checkpoint as checkpoints
 from umedpt_core.engine.events import read_events
-from umedpt_core.engine.model import Model
+from umedpt_core.engine.model import Model, load_blocks
 from umedpt_core.engine.progress import Progress
 from umedpt_core.engine.schedule import Turn, cyclic, tickets
 from umedpt_core.engine.train import train
@@ -399,3 +399,18 @@ def test_five_lines_of_python(tmp_path):
     run = umedpt.pretrain(mix, tmp_path / "run", catalogue=catalogue)
     report = umedpt.adapt(str(run), "shapes-classification", tmp_path / "probe", epochs=2)
     assert 0 <= report["metrics"]["accuracy"] <= 1
+
+
+def test_a_model_made_with_other_versions_says_so(finished, catalogue, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(finished / "model", model)
+    config = json.loads((model / "config.json").read_text())
+    assert config["plugins"]["umedpt-norm-layernorm"] == "0.1.0"
+    config["plugins"]["umedpt-norm-layernorm"] = "9.0"
+    (model / "config.json").write_text(json.dumps(config))
+    told = []
+    load_blocks(str(model), catalogue, ["embedding"], warn=told.append)
+    assert told == [f"{model} was made with umedpt-norm-layernorm 9.0, installed is 0.1.0"]
+    (model / "config.json").write_text("{}")
+    with pytest.raises(umedpt.ConfigError, match="the model cannot be read"):
+        load_blocks(str(model), catalogue, ["embedding"])

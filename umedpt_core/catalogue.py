@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, TypeVar
 import pluggy
 from pydantic import ValidationError
 
-from . import API, hookspecs
+from . import API, __version__, hookspecs
 from .errors import ConfigError
 from .selectors import select
 from .specs import AugmentationSpec, LabelTypeSpec, LoggerSpec, NormSpec, Spec, TaskSpec
@@ -79,6 +79,12 @@ class Catalogue:
         self.augmentations: dict[str, Entry[AugmentationSpec]] = entries["augmentation"]
         self.norms: dict[str, Entry[NormSpec]] = entries["norm"]
         self.loggers: dict[str, Entry[LoggerSpec]] = entries["logger"]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of the core and of every plugin, by distribution."""
+        plugins = {plugin.distribution: plugin.version for plugin in self.plugins}
+        return {"umedpt-core": __version__, **plugins}
 
     def find(self, kind: str, name: str) -> Entry[Any]:
         """The entry of this kind and name.

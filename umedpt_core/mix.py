@@ -36,6 +36,14 @@ class DecoderSettings(_Section):
     pyramid: int = Field(128, ge=8)
 
 
+class Architecture(_Section):
+    """What the shared blocks are built from: the same keys as in a mix."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    norm: str | None = "layernorm"
+    decoders: DecoderSettings = DecoderSettings()
+
+
 class ScheduleSettings(_Section):
     """How tasks take turns; `cyclic`: every task in every optimizer step."""
 
@@ -120,6 +128,11 @@ class Mix(_Section):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"task '{min(twice)}' is listed twice; use repeats: 2 for two batches")
         return self
+
+    @property
+    def architecture(self) -> Architecture:
+        """The part of the mix that the shared blocks are built from."""
+        return Architecture(encoder=self.encoder, norm=self.norm, decoders=self.decoders)
 
     @property
     def by_name(self) -> list[TaskSettings]:

@@ -19,8 +19,8 @@ from ..counters import seed_of
 from ..data.batch import Batch
 from ..errors import ConfigError
 from ..label_type import LabelType
-from ..mix import DecoderSettings, EncoderSettings
-from ..specs import LabelTypeSpec, TaskSpec, resolve
+from ..mix import Architecture, EncoderSettings
+from ..specs import LabelTypeSpec, resolve
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -57,26 +57,22 @@ class Model(nn.Module):
 
 
 def build_blocks(
-    catalogue: Catalogue,
-    needs: Iterable[str],
-    encoder: EncoderSettings,
-    decoders: DecoderSettings,
-    norm: str | None,
-    seed: int,
+    catalogue: Catalogue, needs: Iterable[str], architecture: Architecture, seed: int
 ) -> SharedBlocks:
     """New shared blocks; their random initialisation depends on the seed alone.
 
     Raises:
         ConfigError: The norm or the encoder is unknown, or pretrained weights do not fit.
     """
+    norm = architecture.norm
     swap = resolve(catalogue.find("norm", norm).spec.swap) if norm else None
     torch.manual_seed(seed_of(seed, "blocks"))
     return SharedBlocks(
-        encoder.name,
-        pretrained=encoder.pretrained,
+        architecture.encoder.name,
+        pretrained=architecture.encoder.pretrained,
         needs=needs,
-        pixels=decoders.pixels,
-        pyramid=decoders.pyramid,
+        pixels=architecture.decoders.pixels,
+        pyramid=architecture.decoders.pyramid,
         swap=swap,
     )
 
@@ -91,22 +87,22 @@ def blocks_needed(catalogue: Catalogue, tasks: Iterable[str]) -> set[str]:
 def save_model(
     model: Model,
     folder: Path,
-    *,
-    encoder: EncoderSettings,
-    decoders: DecoderSettings,
-    norm: str | None,
-    tasks: Iterable[TaskSpec],
+    architecture: Architecture,
+    tasks: Iterable[str],
+    catalogue: Catalogue,
 ) -> None:
     """Write weights (safetensors) and what is needed to rebuild the model (JSON)."""
     folder.mkdir(parents=True, exist_ok=True)
+    encoder = EncoderSettings(name=architecture.encoder.name)  # its weights are in the file
     config = {
         "format": 1,
-        "encoder": encoder.name,
+        "architecture": architecture.model_copy(update={"encoder": encoder}).model_dump(),
         "always_partition": False,  # windows as in stock timm
-        "norm": norm,
-        "decoders": decoders.model_dump(),
         "needs": sorted(model.blocks.dims),
-        "tasks": {spec.name: spec.model_dump(mode="json") for spec in tasks},
+        "tasks": {
+            name: catalogue.tasks[name].spec.model_dump(mode="json") for name in sorted(tasks)
+        },
+        "plugins": catalogue.versions,
     }
     save_file(
         {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, folder / WEIGHTS
@@ -121,7 +117,7 @@ def load_blocks(
     *,
     seed: int = 0,
     warn: Callable[[str], None] = lambda _: None,
-) -> tuple[SharedBlocks, EncoderSettings, DecoderSettings, str | None]:
+) -> tuple[SharedBlocks, Architecture]:
     """The shared blocks that a MODEL argument names.
 
     Args:
@@ -130,35 +126,29 @@ def load_blocks(
         catalogue: For the norm.
         needs: The outputs that will be used; a decoder that the model lacks starts at random.
         seed: For what is random.
-        warn: Told what started at random.
+        warn: Told what started at random, and which plugins had another version.
 
     Returns:
-        The blocks and the settings that they were built with.
+        The blocks and what they were built from.
 
     Raises:
         ConfigError: There is no such model, or it cannot be read.
     """
     kind, colon, name = model.partition(":")
     if colon and kind in ("timm", "random"):
-        decoders = DecoderSettings()
-        if kind == "random":
-            encoder, norm = EncoderSettings(name=name), "layernorm"
-        else:
-            name, at, file = name.partition("@")
-            encoder, norm = EncoderSettings(name=name, pretrained=file if at else True), None
-        return (
-            build_blocks(catalogue, needs, encoder, decoders, norm, seed),
-            encoder,
-            decoders,
-            norm,
-        )
+        name, at, file = name.partition("@")
+        pretrained = (file if at else True) if kind == "timm" else False
+        architecture = Architecture(encoder=EncoderSettings(name=name, pretrained=pretrained))
+        if kind == "timm":
+            architecture = architecture.model_copy(update={"norm": None})
+        return build_blocks(catalogue, needs, architecture, seed), architecture
     folder = Path(model)
     folder = folder / "model" if (folder / "model").is_dir() else folder
-    config, state = _read(folder, model)
-    encoder = EncoderSettings(name=config["encoder"])
-    decoders = DecoderSettings(**config["decoders"])
-    norm = config["norm"]
-    blocks = build_blocks(catalogue, needs, encoder, decoders, norm, seed)
+    config, architecture, state = _read(folder, model)
+    for plugin, version in config.get("plugins", {}).items():
+        if (here := catalogue.versions.get(plugin, version)) != version:
+            warn(f"{model} was made with {plugin} {version}, installed is {here}")
+    blocks = build_blocks(catalogue, needs, architecture, seed)
     own = {k.removeprefix("blocks."): v for k, v in state.items() if k.startswith("blocks.")}
     try:
         missing, _ = blocks.load_state_dict(own, strict=False)
@@ -168,19 +158,22 @@ def load_blocks(
         if "encoder" in lacking:
             raise ConfigError(f"{folder / WEIGHTS}: lacks encoder weights; the file is damaged")
         warn(f"{model} has no {' and no '.join(lacking)}: starts at random")
-    return blocks, encoder, decoders, norm
+    return blocks, architecture
 
 
-def _read(folder: Path, model: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(folder: Path, model: str) -> tuple[dict[str, Any], Architecture, dict[str, Tensor]]:
     if not (folder / CONFIG).is_file():
         hint = "is the run finished?" if Path(model).is_dir() else "no such folder"
         raise ConfigError(
             f"no model at '{model}' ({hint}); give a run, a saved model, timm:NAME or random:NAME"
         )
     try:
-        return json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ConfigError(f"{folder}: the model cannot be read: {error}") from error
+        config = json.loads((folder / CONFIG).read_text())
+        architecture = Architecture.model_validate(config["architecture"])
+        return config, architecture, load_file(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{folder}: the model cannot be read: {reason}") from error
 
 
 def batches_of(cases: int, batch_size: int) -> int:

@@ -78,7 +78,7 @@ def pretrain(
     tasks = open_mix(mix, catalogue, data_root, roots or {})
 
     needs = blocks_needed(catalogue, tasks)
-    blocks = build_blocks(catalogue, needs, mix.encoder, mix.decoders, mix.norm, mix.seed)
+    blocks = build_blocks(catalogue, needs, mix.architecture, mix.seed)
     model = Model(blocks, {name: task.label for name, task in tasks.items()}, mix.seed).to(target)
     optimizer = torch.optim.AdamW(
         model.parameters(), mix.optimizer.lr, weight_decay=mix.optimizer.weight_decay, fused=True
@@ -86,17 +86,9 @@ def pretrain(
     state = _prepare_folder(folder, mix, catalogue, model, optimizer)
 
     def save(place: Path) -> None:
-        specs = [catalogue.tasks[name].spec for name in sorted(tasks)]
         temporary = place.with_name(f".{place.name}")
         shutil.rmtree(temporary, ignore_errors=True)
-        save_model(
-            model,
-            temporary,
-            encoder=mix.encoder,
-            decoders=mix.decoders,
-            norm=mix.norm,
-            tasks=specs,
-        )
+        save_model(model, temporary, mix.architecture, tasks, catalogue)
         shutil.rmtree(place, ignore_errors=True)
         temporary.rename(place)
 
@@ -264,7 +256,7 @@ def environment(catalogue: Catalogue, tasks: Iterable[str]) -> dict[str, Any]:
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "libraries": {library.__name__: library.__version__ for library in libraries},
-        "plugins": {plugin.distribution: plugin.version for plugin in catalogue.plugins},
+        "plugins": catalogue.versions,
         "sources": {
             name: catalogue.tasks[name].spec.source.model_dump(
                 include={"homepage", "licence", "commercial", "citation"}

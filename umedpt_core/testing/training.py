@@ -18,14 +18,16 @@ from ..data.loader import common_size
 from ..engine.model import Model, build_blocks
 from ..engine.train import train
 from ..label_type import IGNORE, LabelType
-from ..mix import DecoderSettings, EncoderSettings
+from ..mix import Architecture, DecoderSettings, EncoderSettings
 from .kit import Failure, NotApplicable, Result, check
 from .plugin import run_python
 from .tasks import TaskSubject
 from .worker import batch_of, digest
 
-ENCODER = EncoderSettings(name="mobilenetv3_small_050")
-DECODERS = DecoderSettings(pixels=16, pyramid=16)
+SMALL = Architecture(
+    encoder=EncoderSettings(name="mobilenetv3_small_050"),
+    decoders=DecoderSettings(pixels=16, pyramid=16),
+)
 LOWEST, HIGHEST = 0.5, 1.5
 """What 'about 1' means for the loss of one batch."""
 WORKER = "from umedpt_core.testing.worker import work; work()"
@@ -92,8 +94,9 @@ def step(subject: TaskSubject) -> None:
 
 def small_model(catalogue: Catalogue, needs: Any, labels: dict[str, LabelType]) -> Model:
     """A small model for these label types, the same every time."""
-    norm = "layernorm" if "layernorm" in catalogue.norms else None
-    return Model(build_blocks(catalogue, needs, ENCODER, DECODERS, norm, seed=0), labels, seed=0)
+    norm = SMALL.norm if SMALL.norm in catalogue.norms else None
+    architecture = SMALL.model_copy(update={"norm": norm})
+    return Model(build_blocks(catalogue, needs, architecture, seed=0), labels, seed=0)
 
 
 class Recorder:

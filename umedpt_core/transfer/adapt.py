@@ -105,7 +105,7 @@ def adapt(
         batch_size=batch_size,
     )
     with Progress({task: label_type.metrics[0]}, 0, epochs, quiet=quiet) as progress:
-        blocks, encoder, decoders, norm = load_blocks(
+        blocks, architecture = load_blocks(
             model, catalogue, blocks_needed(catalogue, [task]), seed=seed, warn=progress.warn
         )
         adapted = Model(blocks, {task: data.label}, seed).to(target).eval()
@@ -132,9 +132,7 @@ def adapt(
             events.emit("eval", step=epochs, epoch=epochs, split="test", task=task, **results[task])
         finally:
             events.close()
-        save_model(
-            adapted, folder / "model", encoder=encoder, decoders=decoders, norm=norm, tasks=[spec]
-        )
+        save_model(adapted, folder / "model", architecture, [task], catalogue)
         prediction_sheet(adapted, {task: data}, "test").save(folder / "predictions.png")
     metrics = results[task]
     report = {
