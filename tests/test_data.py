@@ -391,9 +391,11 @@ def test_resizing_moves_masks_boxes_and_points_along(size, dtype):
     expected = [[width / 4, height / 4, width * 3 / 4, height * 3 / 4]]
     np.testing.assert_allclose(scaled["boxes"], expected, rtol=1e-5)
     assert scaled["boxes"].dtype == np.float32
-    points = {"keypoints": np.array([[20, 45]], np.float32), "labels": np.array([1])}
+    # Points count from pixel centers: the edge at 20 of 80 lies at 19.5.
+    points = {"keypoints": np.array([[19.5, 44.5]], np.float32), "labels": np.array([1])}
     scaled = resize(image, points, size, "keypoints")[1]
-    np.testing.assert_allclose(scaled["keypoints"], [[width / 4, height * 3 / 4]], rtol=1e-5)
+    expected = [[width / 4 - 0.5, height * 3 / 4 - 0.5]]
+    np.testing.assert_allclose(scaled["keypoints"], expected, rtol=1e-5)
     assert resize(image, 3, size, "none")[1] == 3
     assert resize(image, mask, (60, 80), "mask")[0] is image
 
@@ -643,3 +645,12 @@ def test_without_a_profile_nothing_changes():
     image, target = Augmentation(None, "mask")(RGB, GREY, seed=3)
     assert (image == RGB).all()
     assert (target == GREY).all()
+
+
+def test_keypoints_are_pixel_centers_that_stay_inside():
+    image = np.zeros((64, 64, 3), np.uint8)
+    target = {"keypoints": np.array([[0, 0], [63, 20]], np.float32), "labels": np.array([0, 1])}
+    _, small = resize(image, target, (32, 32), "keypoints")
+    assert small["keypoints"].tolist() == [[0, 0], [31, 9.75]]
+    _, large = resize(image, target, (128, 128), "keypoints")
+    assert large["keypoints"].tolist() == [[0.5, 0.5], [126.5, 40.5]]

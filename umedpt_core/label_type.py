@@ -34,7 +34,8 @@ def small_head(layer: H) -> H:
 
     fan_in = layer.weight[0].numel()  # type: ignore[index]
     init.normal_(layer.weight, std=0.1 / math.sqrt(fan_in))  # type: ignore[arg-type]
-    init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if layer.bias is not None:
+        init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
 
 

@@ -91,7 +91,8 @@ def _compose(transforms: list[Any], geometry: str) -> Any:
 def resize(image: NDArray[Any], target: Any, size: tuple[int, int], geometry: str) -> Pair:
     """Resize an instance to (height, width), its target with it.
 
-    Images shrink by area averaging and grow linearly; masks take the nearest pixel.
+    Images shrink by area averaging and grow linearly; masks take the nearest pixel. Boxes count
+    from pixel edges (0 to W), keypoints from pixel centers (0 to W - 1), as in albumentations.
     """
     import cv2
 
@@ -109,7 +110,8 @@ def resize(image: NDArray[Any], target: Any, size: tuple[int, int], geometry: st
     elif geometry == "boxes":
         target = {**target, "boxes": target["boxes"] * np.tile(scale, 2)}
     elif geometry == "keypoints":
-        target = {**target, "keypoints": target["keypoints"] * scale}
+        moved = (target["keypoints"] + 0.5) * scale - 0.5
+        target = {**target, "keypoints": moved.clip(0, [width - 1, height - 1])}
     return image, target
 
 

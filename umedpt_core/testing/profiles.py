@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from ..data.augment import Augmentation
@@ -120,6 +121,8 @@ NORMS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "GroupNorm": (nn.GroupNorm(4, CHANNELS), (2, CHANNELS, 6, 4)),
     "LayerNorm": (nn.LayerNorm(CHANNELS), (2, 6, CHANNELS)),
     "RMSNorm": (nn.RMSNorm(CHANNELS), (2, 6, CHANNELS)),
+    # A layer norm by class, but of maps: timm's ConvNeXt is built with it.
+    "LayerNorm2d": (LayerNorm2d(CHANNELS), (2, CHANNELS, 6, 4)),
 }
 """The norms that timm's encoders and our decoders are made of, with the shape of an input."""
 
