@@ -46,6 +46,8 @@ def test_one_task_from_a_wheelhouse(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    # Python 3.11's venv brings an old setuptools, which would hide the layer's.
+    run(python, "-m", "pip", "uninstall", "--yes", "setuptools")
     wheels = Path(os.environ["UMEDPT_TEST_WHEELS"]).absolute()
     run(python, "-m", "pip", "install", "--no-index", "--find-links", wheels, "umedpt-task-bccd")
     umedpt = python.with_name("umedpt")
