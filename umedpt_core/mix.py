@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .catalogue import Catalogue
 from .errors import ConfigError
+from .requires import check_requirement, version_range
 from .specs import TaskSpec
 
 
@@ -218,7 +216,7 @@ class Mix(_Section):
             ConfigError: The message has the pip command that helps.
         """
         for line in self.requires:
-            _check_requirement(line)
+            check_requirement(line)
         for _ in self.distributions(catalogue):
             pass
 
@@ -271,31 +269,6 @@ def _first(error: ValidationError) -> str:
     message = message[0].lower() + message[1:]
     got = "" if isinstance(detail["input"], dict | list) else f" (got {detail['input']!r})"
     return f"{where}: {message}{got}" if where else message
-
-
-def version_range(version: str) -> str:
-    """The releases that promise to fit a version: ``>=1.2,<2``; before 1.0 ``>=0.1,<0.2``."""
-    parsed = Version(version)
-    if parsed.major:
-        return f">={parsed.major}.{parsed.minor},<{parsed.major + 1}"
-    return f">=0.{parsed.minor},<0.{parsed.minor + 1}"
-
-
-def _check_requirement(line: str) -> None:
-    try:
-        requirement = Requirement(line)
-    except InvalidRequirement as error:
-        raise ConfigError(f"requires: '{line}' is no requirement such as 'name>=1,<2'") from error
-    try:
-        installed = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        raise ConfigError(
-            f"the mix requires {requirement.name}, which is not installed; pip install '{line}'"
-        ) from None
-    if not requirement.specifier.contains(installed, prereleases=True):
-        raise ConfigError(
-            f"the mix requires {line}, installed is {installed}; pip install '{line}'"
-        )
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

@@ -104,8 +104,8 @@ def _create(name: str, *, pretrained: bool) -> Any:
         if not pretrained:
             raise
         raise ConfigError(
-            f"the weights of encoder '{name}' cannot be downloaded ({type(error).__name__}); put a "
-            "path to a weights file into encoder.pretrained"
+            f"the weights of encoder '{name}' cannot be downloaded ({type(error).__name__}); give "
+            "a weights file: encoder.pretrained in a mix, timm:NAME@FILE as a MODEL"
         ) from error
 
 

@@ -82,7 +82,7 @@ def new_plugin(kind: str, name: str, output: Path | None) -> None:
 
 def _dependencies(kind: str) -> list[str]:
     """With version ranges; our own distributions share the core's."""
-    from ..mix import version_range
+    from ..requires import version_range
 
     own = version_range(__version__)
     names = ("umedpt-core", *NEEDS.get(kind, ()))
