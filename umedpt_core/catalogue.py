@@ -61,6 +61,11 @@ class Entry(Generic[S]):
     distribution: str
     version: str
 
+    @property
+    def slug(self) -> str:
+        """The name of a task plugin without its prefix, and of its folder below a data root."""
+        return self.distribution.removeprefix(KINDS["task"][2])
+
 
 class Catalogue:
     """Everything that the installed plugins register.

@@ -114,8 +114,7 @@ def _data(catalogue: Catalogue, data_root: Path | None) -> dict[str, str]:
     found = {}
     for name, entry in catalogue.tasks.items():
         access = entry.spec.source.access
-        slug = entry.distribution.removeprefix("umedpt-task-")
-        if data_root and (data_root / slug).is_dir():
+        if data_root and (data_root / entry.slug).is_dir():
             found[name] = "there"
         else:
             found[name] = access if access in ("generated", "bundled") else "missing"

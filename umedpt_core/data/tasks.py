@@ -66,16 +66,11 @@ def find_root(
                 f"no data root for {spec.name}; set --data-root or UMEDPT_DATA to the folder that "
                 f"holds one folder a dataset, or --root {spec.name}=DIR"
             )
-        root = Path(data_root) / plugin_slug(entry)
+        root = Path(data_root) / entry.slug
     if not Path(root).is_dir():
         steps = "; ".join(spec.source.download) or f"see {spec.source.homepage}"
         raise ConfigError(f"no data for {spec.name} at {root}; to get it: {steps}")
     return Path(root)
-
-
-def plugin_slug(entry: Entry[TaskSpec]) -> str:
-    """The name of a dataset's folder under the data root."""
-    return entry.distribution.removeprefix("umedpt-task-")
 
 
 def make_label(spec: TaskSpec, label_type: LabelTypeSpec) -> LabelType:

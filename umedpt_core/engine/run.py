@@ -175,6 +175,8 @@ class Run:
 
     def _note_skips(self, batch: Batch) -> None:
         """Report each unusable case once; too many of them end the run."""
+        if not batch.skips:
+            return
         task, split = batch.ticket.task, batch.ticket.split
         for skip in batch.skips:
             known: dict[str, Any] = (self.skipped if skip.fatal else self.dropped)[task]

@@ -25,13 +25,13 @@ MARGIN = 4
 def prediction_sheet(
     model: Model, tasks: Mapping[str, TaskData], split: str, columns: int = 6
 ) -> Image.Image:
-    """Draw the first cases of a split: for each task a row of targets above a row of predictions.
+    """Draw some cases of a split: for each task a row of targets above a row of predictions.
 
     Args:
         model: With a head for every task.
         tasks: With the split opened.
         split: Which one.
-        columns: Cases a task, one to four of its kind apart where it has more.
+        columns: Cases a task, evenly spread over the split.
     """
     model.eval()
     rows: list[list[NDArray[np.uint8]]] = []
