@@ -30,6 +30,7 @@ from umedpt_core.data.loader import Instances, common_size, make_loader
 from umedpt_core.data.splits import THREE_WAYS, VAL_FROM_TRAIN, split_by_patient
 from umedpt_core.data.tasks import TaskData
 from umedpt_core.errors import ConfigError
+from umedpt_core.specs import Whole
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -412,7 +413,13 @@ def image_of(number: int, size=(40, 48)) -> np.ndarray:
 def make_task(name="a", label=None, geometry="none", cases=None, **fields):
     """Seven small cases, in batches of three."""
     cases = cases or [Case(f"{name}{i}", image=image_of(i), target=i % 2) for i in range(7)]
-    facts = {"size": (32, 64), "intensity": "uint8", "augmentation": None, "batch_size": 3}
+    facts = {
+        "instances": Whole(size=fields.pop("size", (32, 64))),
+        "intensity": "uint8",
+        "augmentation": None,
+        "volume_augmentation": None,
+        "batch_size": 3,
+    }
     label = label or Classification(["no", "yes"])
     return TaskData(name, {"train": cases, "val": cases}, label, geometry, **(facts | fields))
 
@@ -588,8 +595,8 @@ class Unreadable:
 
 BAD = {
     "raises": (Unreadable("bad"), "OSError: disk on fire"),
-    "label": (Case("bad", "", GREY, 2), "DataError: label 2 is outside the classes 0..1"),
-    "type": (Case("bad", "", GREY16, 0), "DataError: intensity rule 'uint8' got uint16"),
+    "label": (Case("bad", "", GREY, 2), "label 2 is outside the classes 0..1"),
+    "type": (Case("bad", "", GREY16, 0), "intensity rule 'uint8' got uint16"),
     "channels": (Case("bad", "", GREY[..., None].repeat(4, 2), 0), "shape (36, 48, 4), not H x W"),
     "empty": (Case("bad", "", np.zeros((0, 5), np.uint8), 0), "shape (0, 5, 3), not H x W"),
 }

@@ -24,15 +24,20 @@ if TYPE_CHECKING:
     from .data.adapters import cases_from_huggingface, cases_from_torchvision
     from .data.cases import Case, FileCase
     from .data.readers import read_image, read_mask
+    from .data.slides import Polygons, Slide, SlideCase
+    from .data.volumes import Volume, VolumeCase, read_volume
     from .engine.pretrain import pretrain
     from .errors import ConfigError, DataError, UmedptError
     from .label_type import LabelType, Metric
     from .mix import Mix
     from .specs import (
         AugmentationSpec,
+        Bag,
         LabelTypeSpec,
         LoggerSpec,
         NormSpec,
+        Patches,
+        Slices,
         Source,
         TaskSpec,
         Whole,
@@ -42,9 +47,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "specs": (
         "AugmentationSpec",
+        "Bag",
         "LabelTypeSpec",
         "LoggerSpec",
         "NormSpec",
+        "Patches",
+        "Slices",
         "Source",
         "TaskSpec",
         "Whole",
@@ -56,6 +64,8 @@ _HOMES = {
     "data.adapters": ("cases_from_huggingface", "cases_from_torchvision"),
     "data.cases": ("Case", "FileCase"),
     "data.readers": ("read_image", "read_mask"),
+    "data.slides": ("Polygons", "Slide", "SlideCase"),
+    "data.volumes": ("Volume", "VolumeCase", "read_volume"),
     "engine.pretrain": ("pretrain",),
     "transfer.adapt": ("adapt",),
 }
@@ -64,6 +74,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "API",
     "AugmentationSpec",
+    "Bag",
     "Case",
     "Catalogue",
     "ConfigError",
@@ -75,9 +86,16 @@ __all__ = [
     "Metric",
     "Mix",
     "NormSpec",
+    "Patches",
+    "Polygons",
+    "Slices",
+    "Slide",
+    "SlideCase",
     "Source",
     "TaskSpec",
     "UmedptError",
+    "Volume",
+    "VolumeCase",
     "Whole",
     "__version__",
     "adapt",
@@ -88,6 +106,7 @@ __all__ = [
     "pretrain",
     "read_image",
     "read_mask",
+    "read_volume",
 ]
 
 

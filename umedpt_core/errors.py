@@ -23,3 +23,9 @@ class Interrupted(UmedptError):
     """Stopped on request (Ctrl-C) after the step was finished and saved; exit code 130."""
 
     exit_code = 130
+
+
+def reason(error: Exception) -> str:
+    """An error in one line; one that is not ours, say from a plugin's reader, with its type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UmedptError) else f"{type(error).__name__}: {text}"

@@ -81,7 +81,13 @@ class LabelType(ABC):
 
     @abstractmethod
     def predict(self, head: nn.Module, blocks: Blocks, x_BCHW: Tensor) -> Any:
-        """The prediction for images with values in [0, 1], in the form that the metric takes."""
+        """The prediction for images with values in [0, 1], in the form that the metric takes.
+
+        Args:
+            head: What :meth:`head` made.
+            blocks: The shared blocks.
+            x_BCHW: B x 3 x H x W; where instances are bags, B x N x 3 x H x W, or B bags of one.
+        """
 
     @abstractmethod
     def metric(self) -> Metric:

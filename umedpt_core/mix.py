@@ -98,6 +98,7 @@ class Mix(_Section):
         epochs: Number of evaluations, so to speak: an epoch is `steps_per_epoch` long.
         steps_per_epoch: Optimizer steps between two evaluations and checkpoints.
         image_size: Every instance becomes a square of this side; None: as each task says.
+        window: Volumes or slides of a task that are in use at a time and share its batches.
         select: The model to keep: the ``last``, as in the paper, or the ``best`` by mean held-out
             loss.
         log_every: Optimizer steps between two train rows of ``metrics.jsonl``.
@@ -115,6 +116,7 @@ class Mix(_Section):
     epochs: int = Field(10, ge=1)
     steps_per_epoch: int = Field(100, ge=1)
     image_size: int | None = Field(None, ge=32)
+    window: int = Field(8, ge=1)
     select: Literal["last", "best"] = "last"
     log_every: int = Field(10, ge=1)
     skip_limit: float = Field(0.05, ge=0, le=1)

@@ -19,6 +19,12 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 Edge = Annotated[int, Field(ge=16)]
 
+Size = Annotated[int, Field(ge=32)] | tuple[Edge, Edge]
+"""The longer edge in pixels (a batch keeps its mean aspect ratio), or (height, width) as it is."""
+
+Axis = Literal["axial", "coronal", "sagittal"]
+Micrometres = Annotated[float, Field(gt=0)]
+
 IntensityRule = Literal["uint8", "dtype", "ct", "mri"]
 
 
@@ -59,7 +65,72 @@ class Whole(Spec):
     """
 
     kind: Literal["whole"] = "whole"
-    size: Annotated[int, Field(ge=32)] | tuple[Edge, Edge] = 512
+    size: Size = 512
+
+
+class Slices(Spec):
+    """A volume gives 2D slices, several each time it is loaded (paper: Data loading).
+
+    Attributes:
+        size: See :class:`Whole`.
+        axis: The plane of the slices; ``random`` draws one of the three for every batch.
+        per_case: Slices that a volume gives before it is loaded and augmented anew.
+        spacing: Resample volumes to cubic voxels of this edge, in mm; None: slice them as stored.
+        foreground: Share of training slices drawn from those that hold foreground (of a mask, or
+            a box); the others are drawn from the whole volume.
+    """
+
+    kind: Literal["slices"] = "slices"
+    size: Size = 224
+    axis: Axis | Literal["random"] = "random"
+    per_case: int = Field(8, ge=1)
+    spacing: float | None = Field(None, gt=0)
+    foreground: float = Field(0.0, ge=0, le=1)
+
+
+class Patches(Spec):
+    """A slide gives patches at random places of its tissue and at random zoom.
+
+    Attributes:
+        size: Edge of the square patches in pixels, or (height, width).
+        mpp: The range of the zoom in micrometres a pixel, drawn evenly on a logarithmic scale.
+        per_case: Patches that a slide gives before it is opened anew.
+        foreground: Share of training patches that are centered on foreground (of a mask slide or
+            of polygons); the others on any tissue.
+    """
+
+    kind: Literal["patches"] = "patches"
+    size: Size = 512
+    mpp: tuple[Micrometres, Micrometres] = (0.5, 2.0)
+    per_case: int = Field(16, ge=1)
+    foreground: float = Field(0.0, ge=0, le=1)
+
+    @field_validator("mpp")
+    @classmethod
+    def _ordered(cls, mpp: tuple[float, float]) -> tuple[float, float]:
+        if mpp[0] > mpp[1]:
+            raise ValueError("mpp is a range: the smaller number first")
+        return mpp
+
+
+class Bag(Spec):
+    """All slices of a volume are one instance with one label (paper: Supplementary 5).
+
+    Attributes:
+        size: See :class:`Whole`.
+        axis: The plane of the slices.
+        most: Slices a bag at most, spread evenly over the volume; None: all.
+        spacing: See :class:`Slices`.
+    """
+
+    kind: Literal["bag"] = "bag"
+    size: Size = 224
+    axis: Axis = "axial"
+    most: int | None = Field(None, ge=1)
+    spacing: float | None = Field(None, gt=0)
+
+
+Instances = Annotated[Whole | Slices | Patches | Bag, Field(discriminator="kind")]
 
 
 class TaskSpec(Spec):
@@ -75,7 +146,8 @@ class TaskSpec(Spec):
             publisher's layout, for tests.
         instances: How a case gives instances.
         intensity: ``uint8`` (0..255), ``dtype`` (full range of the integer type), ``ct``, ``mri``,
-            or the import string of a function (array -> float32 array in [0, 1]).
+            or the import string of a function (array -> float32 array in [0, 1]). The channels of
+            a volume are its sequences, each with its own range.
         augmentation: The name of the augmentation profile that suits the data, or ``none``.
         source: Origin, licence and citation.
         suites: Named collections that the task belongs to.
@@ -91,7 +163,7 @@ class TaskSpec(Spec):
     classes: tuple[str, ...] = Field(min_length=1)
     cases: ImportString
     fake: ImportString
-    instances: Whole = Whole()
+    instances: Instances = Whole()
     intensity: IntensityRule | ImportString = "uint8"
     augmentation: Slug = "standard"
     source: Source
@@ -145,7 +217,8 @@ class AugmentationSpec(Spec):
         summary: One line for listings.
         image: Import string of ``() -> list of albumentations transforms``, applied to each 2D
             instance. The core composes, seeds and checks them.
-        volume: Import string of ``() -> list of MONAI transforms``, applied to a volume at load.
+        volume: Import string of ``() -> list of MONAI dictionary transforms`` for the keys
+            ``image`` and, where there is one, ``mask``, applied to a volume when it is loaded.
     """
 
     name: Slug

@@ -9,7 +9,7 @@ import click
 
 from ..errors import ConfigError
 from .mix import data_root_option
-from .pretrain import device_option, workers_option
+from .pretrain import cache_option, device_option, workers_option
 
 
 @click.command()
@@ -27,6 +27,7 @@ from .pretrain import device_option, workers_option
 @data_root_option
 @device_option
 @workers_option
+@cache_option
 @click.pass_obj
 def adapt(session: Any, /, options: tuple[str, ...], **arguments: Any) -> None:
     """Train TASK's head on the fixed MODEL and score it on the task's test split.

@@ -13,6 +13,13 @@ device_option = click.option("--device", help="cpu, cuda, cuda:1, ...  [default:
 workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Loader processes for all tasks; 0: none."
 )
+cache_option = click.option(
+    "--cache-gb",
+    type=click.FloatRange(0, min_open=True),
+    default=8,
+    show_default=True,
+    help="Disk space for loaded volumes, under UMEDPT_CACHE.",
+)
 
 
 @click.command()
@@ -24,6 +31,7 @@ workers_option = click.option(
 @roots_option
 @device_option
 @workers_option
+@cache_option
 @click.pass_obj
 def pretrain(
     session: Any,
@@ -35,6 +43,7 @@ def pretrain(
     roots: tuple[str, ...],
     device: str | None,
     workers: int | None,
+    cache_gb: float,
 ) -> None:
     """Pretrain on the mix in FILE; stop with Ctrl-C, go on with --resume."""
     from ..mix import Mix
@@ -55,6 +64,7 @@ def pretrain(
         roots=parse_roots(roots),
         device=device,
         workers=workers,
+        cache_gb=cache_gb,
     )
     click.echo(f"model: {folder / 'model'}; pictures: {folder / 'predictions.png'}", err=True)
     click.echo(f"next: umedpt adapt {folder} TASK --mode frozen --output runs/NAME", err=True)

@@ -48,9 +48,11 @@ class Batch:
         ticket: What was asked for.
         x_BCHW: uint8 from the loader, float32 in [0, 1] after :meth:`to`; B x 3 x H x W.
         target: As the label type collated it.
-        ids: The cases, B of them.
+        ids: The cases, one a target.
         skips: What went wrong on the way.
         seconds: Time that the loading took in the worker.
+        bags: Where cases are bags of instances, how many each holds: B is their sum, and the
+            instances of a bag follow each other. Else empty.
     """
 
     ticket: Ticket
@@ -59,6 +61,7 @@ class Batch:
     ids: tuple[str, ...] = ()
     skips: tuple[Skip, ...] = ()
     seconds: float = 0.0
+    bags: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,22 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ..counters import seed_of
-from ..errors import DataError
+from ..errors import reason
 from .augment import Augmentation, resize
 from .batch import Batch, Skip, Ticket
-from .cases import Case
-from .intensity import apply_rule
+from .cache import Cache
+from .instances import Instance, cut
 from .tasks import TaskData
+from .visits import Visits
 
 STRIDE = 32
 """Edges are rounded to multiples of the encoder's largest stride, where all skips align."""
@@ -36,11 +33,20 @@ class Instances(Dataset[Batch]):
     Args:
         tasks: The opened tasks by name.
         seed: The mix's seed.
+        window: Volumes or slides of a task that are in use at a time.
+        cache: Keeps them; without one a case is loaded for every instance.
     """
 
-    def __init__(self, tasks: Mapping[str, TaskData], seed: int) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskData],
+        seed: int,
+        *,
+        window: int = 1,
+        cache: Cache | None = None,
+    ) -> None:
         self.tasks = dict(tasks)
-        self.seed = seed
+        self.visits = Visits(tasks, seed, window, cache)
         self._augmentations = {
             name: Augmentation(task.augmentation, task.geometry) for name, task in tasks.items()
         }
@@ -49,87 +55,48 @@ class Instances(Dataset[Batch]):
         """The batch of a ticket; cases that cannot be used are left out and reported in it."""
         started = time.perf_counter()
         with _one_thread():
-            batch = self._load(ticket)
+            self.visits.load_ahead(ticket)
+            batch = self._make(ticket)
         object.__setattr__(batch, "seconds", time.perf_counter() - started)
         return batch
 
-    def _load(self, ticket: Ticket) -> Batch:
+    def _make(self, ticket: Ticket) -> Batch:
         task = self.tasks[ticket.task]
-        opened: list[tuple[str, NDArray[Any], Any, int]] = []
+        opened: list[tuple[str, Instance, int | None]] = []
         skips: list[Skip] = []
-        for case, seed in self._cases(task, ticket):
+        for visit, draw in self.visits.of(ticket):
+            case = task.cases[visit.split][visit.case]
             try:
-                image, target, dropped = open_case(task, case)
+                instance = cut(task, case, self.visits.arrays(task, visit), draw)
             except Exception as error:  # a plugin's reader may raise anything
-                skips.append(Skip(case.id, f"{type(error).__name__}: {error}"))
+                skips.append(Skip(case.id, reason(error)))
                 continue
-            if dropped:
-                reason = f"{dropped} unusable annotation(s) dropped"
-                skips.append(Skip(case.id, reason, fatal=False, dropped=dropped))
-            opened.append((case.id, image, target, seed))
+            if instance.dropped:
+                note = f"{instance.dropped} unusable annotation(s) dropped"
+                skips.append(Skip(case.id, note, fatal=False, dropped=instance.dropped))
+            opened.append((case.id, instance, draw.seed))
         if not opened:
             return Batch(ticket, torch.empty(0, 3, STRIDE, STRIDE), None, (), tuple(skips))
-        size = common_size(task.size, [image.shape[:2] for _, image, _, _ in opened])
+        shapes = [image.shape[:2] for _, instance, _ in opened for image in instance.images]
+        size = common_size(task.instances.size, shapes)
         images, targets = [], []
-        for _, image, target, seed in opened:
-            image, target = resize(image, target, size, task.geometry)
-            if ticket.split == "train":
-                image, target = self._augmentations[task.name](image, target, seed)
-            images.append(image)
+        for _, instance, seed in opened:
+            for image in instance.images:  # those of a bag move alike, its target stays as it is
+                image, target = resize(image, instance.target, size, task.geometry)
+                if seed is not None:
+                    image, target = self._augmentations[task.name](image, target, seed)
+                images.append(image)
             targets.append(target)
         x_BHWC = np.stack(images)
+        in_bags = task.instances.kind == "bag"
         return Batch(
             ticket,
             torch.from_numpy(np.ascontiguousarray(x_BHWC.transpose(0, 3, 1, 2))),
             task.label.collate(targets),
             tuple(case_id for case_id, *_ in opened),
             tuple(skips),
+            bags=tuple(len(instance.images) for _, instance, _ in opened) if in_bags else (),
         )
-
-    def _cases(self, task: TaskData, ticket: Ticket) -> Iterator[tuple[Case, int]]:
-        """The cases of a batch, each with the seed of its augmentation.
-
-        Training batches are cut from an endless sequence, pass after pass, each in its own order,
-        so that a task restarts by itself (paper: the infinite task sampler).
-        """
-        cases = task.cases[ticket.split]
-        first = ticket.number * task.batch_size
-        if ticket.split != "train":
-            for index in range(first, min(first + task.batch_size, len(cases))):
-                yield cases[index], 0
-            return
-        for position in range(first, first + task.batch_size):
-            passes, place = divmod(position, len(cases))
-            index = int(_order(self.seed, task.name, passes, len(cases))[place])
-            yield cases[index], seed_of(self.seed, task.name, passes, index)
-
-
-@lru_cache(maxsize=64)
-def _order(seed: int, task: str, passes: int, length: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed_of(seed, task, passes)).permutation(length)
-
-
-def open_case(task: TaskData, case: Case) -> tuple[NDArray[Any], Any, int]:
-    """Open one case.
-
-    Returns:
-        H x W x 3 image (uint8, or float32 in [0, 1]), checked target, number of annotations that
-        were dropped.
-
-    Raises:
-        DataError: Image or target cannot be used. Other errors come from the plugin's reader.
-    """
-    image = apply_rule(getattr(case, "intensity", None) or task.intensity, case.image)
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(f"image has the shape {image.shape}, not H x W or H x W x 3")
-    height, width = image.shape[:2]
-    try:
-        target, dropped = task.label.check(case.target, (height, width))
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    return image, target, dropped
 
 
 def common_size(size: int | tuple[int, int], shapes: Iterable[tuple[int, ...]]) -> tuple[int, int]:

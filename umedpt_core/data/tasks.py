@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from ..catalogue import Catalogue, Entry
 from ..errors import ConfigError, DataError, UmedptError
 from ..label_type import LabelType
-from ..specs import LabelTypeSpec, TaskSpec, resolve
+from ..specs import Instances, LabelTypeSpec, TaskSpec, resolve
 from .cases import Case
 from .splits import THREE_WAYS, VAL_FROM_TRAIN, split_by_patient
 
@@ -27,20 +28,36 @@ class TaskData:
         cases: The opened splits.
         label: The label type, made for this task.
         geometry: What moves with the image.
-        size: See :class:`umedpt_core.Whole`.
+        instances: How a case gives instances.
         intensity: The intensity rule.
         augmentation: Import string of the profile's transforms; None augments nothing.
-        batch_size: Instances a batch.
+        volume_augmentation: Likewise for volumes, when they are loaded.
+        batch_size: Instances a training batch.
     """
 
     name: str
     cases: dict[str, Sequence[Case]]
     label: LabelType
     geometry: str
-    size: int | tuple[int, int]
+    instances: Instances
     intensity: str
     augmentation: str | None
+    volume_augmentation: str | None
     batch_size: int
+
+    @property
+    def per_case(self) -> int:
+        """Instances that a case gives each time it is loaded."""
+        return getattr(self.instances, "per_case", 1)
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Instances an evaluation batch: bags, which differ in size, come one by one."""
+        return 1 if self.instances.kind == "bag" else self.batch_size
+
+    def batches(self, split: str) -> int:
+        """The number of batches that evaluate all instances of a split."""
+        return math.ceil(len(self.cases[split]) * self.per_case / self.evaluation_batch_size)
 
 
 def find_root(
@@ -177,6 +194,9 @@ def open_task(
     spec: TaskSpec = entry.spec
     label_type: LabelTypeSpec = catalogue.find("label type", spec.label_type).spec
     profile = augmentation and catalogue.find("augmentation", augmentation).spec
+    instances = spec.instances
+    if image_size:
+        instances = instances.model_copy(update={"size": (image_size, image_size)})
     folder = find_root(entry, root, data_root)
     chosen = make_options(spec, options or {})
     return TaskData(
@@ -184,8 +204,9 @@ def open_task(
         cases={split: open_split(spec, folder, split, chosen) for split in splits},
         label=make_label(spec, label_type),
         geometry=label_type.geometry,
-        size=(image_size, image_size) if image_size else spec.instances.size,
+        instances=instances,
         intensity=spec.intensity,
         augmentation=profile.image if profile else None,
+        volume_augmentation=profile.volume if profile else None,
         batch_size=batch_size,
     )

@@ -36,7 +36,9 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> dict[str, dict[str, floa
             task = batch.ticket.task
             with model.blocks.keeping_features():
                 losses.setdefault(task, []).append((model.loss(batch), len(batch)))
-                prediction = model.predict(task, batch.x_BCHW)
+                # In evaluation a bag is a batch by itself.
+                x_BCHW = batch.x_BCHW[None] if batch.bags else batch.x_BCHW
+                prediction = model.predict(task, x_BCHW)
             metrics.setdefault(task, model.labels[task].metric()).update(prediction, batch.target)
     finally:
         model.train(was_training)

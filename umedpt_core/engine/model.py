@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,12 @@ class Model(nn.Module):
         return self.labels[task].loss(self.heads[task], self.blocks, batch)
 
     def predict(self, task: str, x_BCHW: Tensor) -> Any:
-        """The prediction of one task for images with values in [0, 1]."""
+        """The prediction of one task for images with values in [0, 1].
+
+        Args:
+            task: Its name.
+            x_BCHW: B x 3 x H x W; for bags of N instances B x N x 3 x H x W.
+        """
         return self.labels[task].predict(self.heads[task], self.blocks, x_BCHW)
 
 
@@ -174,8 +178,3 @@ def _read(folder: Path, model: str) -> tuple[dict[str, Any], Architecture, dict[
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{folder}: the model cannot be read: {reason}") from error
-
-
-def batches_of(cases: int, batch_size: int) -> int:
-    """Batches in one pass over a split."""
-    return math.ceil(cases / batch_size)

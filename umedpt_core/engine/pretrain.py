@@ -18,14 +18,16 @@ import torch
 from ..catalogue import Catalogue, load_catalogue
 from ..counters import seed_of
 from ..data.batch import Batch
+from ..data.cache import Cache
 from ..data.loader import Instances, make_loader
 from ..data.tasks import TaskData, open_task
+from ..data.visits import cache_for
 from ..errors import ConfigError
 from ..mix import Mix
 from ..use.sheet import prediction_sheet
 from .checkpoint import list_checkpoints, load_checkpoint
 from .events import Events, forget_after, open_loggers
-from .model import Model, batches_of, blocks_needed, build_blocks, save_model
+from .model import Model, blocks_needed, build_blocks, save_model
 from .progress import Progress
 from .run import Run, stopping_on_signals
 from .schedule import Turn, tickets
@@ -42,6 +44,7 @@ def pretrain(
     roots: Mapping[str, str] | None = None,
     device: str | None = None,
     workers: int | None = None,
+    cache_gb: float = 8.0,
     quiet: bool = False,
 ) -> Path:
     """Pretrain the shared blocks on a mix of tasks (paper: Algorithm 1).
@@ -56,6 +59,8 @@ def pretrain(
         device: A torch device; default: the GPU where there is one.
         workers: Processes that load data, for all tasks together; 0: none. Results do not depend
             on it. Default: one less than the cores, at most 8.
+        cache_gb: Disk space for loaded volumes, in GB, under ``UMEDPT_CACHE``. Results do not
+            depend on it; where it is too small for the mix's window, cases are loaded again.
         quiet: Show no progress.
 
     Returns:
@@ -96,12 +101,15 @@ def pretrain(
     specs = {name: catalogue.tasks[name].spec for name in tasks}
     headlines = {n: catalogue.label_types[s.label_type].spec.metrics[0] for n, s in specs.items()}
     steps = mix.epochs * mix.steps_per_epoch
-    batches = _batches(mix, tasks, state, target, default_workers(workers))
-    with Progress(headlines, state.get("step", 0), steps, quiet=quiet) as progress:
+    with (
+        cache_for(tasks.values(), cache_gb) as cache,
+        closing(_batches(mix, tasks, state, target, default_workers(workers), cache)) as batches,
+        Progress(headlines, state.get("step", 0), steps, quiet=quiet) as progress,
+    ):
         if blocks.swap_report.replaced:
             progress.warn(f"norm {mix.norm}: {blocks.swap_report}")
         listeners = [progress, *open_loggers(catalogue, folder, progress.warn)]
-        with closing(batches), closing(Events(folder, listeners, progress.warn)) as events:
+        with closing(Events(folder, listeners, progress.warn)) as events:
             run = Run(
                 folder,
                 mix,
@@ -120,6 +128,11 @@ def pretrain(
                 if run.step < run.steps:
                     train(model, batches, optimizer, run)
             run.end()
+        if cache and (again := cache.reloads()):
+            progress.warn(
+                f"{again} cases were loaded again: the cache of {cache_gb:g} GB is too small for a "
+                f"window of {mix.window}; next time raise --cache-gb or lower window"
+            )
         if mix.select == "best" and best.is_dir():
             shutil.copytree(best, folder / "model", dirs_exist_ok=True)
         else:
@@ -192,6 +205,7 @@ def _batches(
     state: dict[str, Any],
     device: torch.device,
     workers: int,
+    cache: Cache | None,
 ) -> Generator[Batch, None, None]:
     turns = [Turn(entry.task, entry.repeats, entry.weight) for entry in mix.tasks]
     stream = tickets(
@@ -199,12 +213,11 @@ def _batches(
         start=state.get("step", 0) * sum(turn.repeats for turn in turns),
         steps=mix.epochs * mix.steps_per_epoch,
         steps_per_epoch=mix.steps_per_epoch,
-        batches={n: batches_of(len(t.cases["val"]), t.batch_size) for n, t in tasks.items()},
+        batches={name: task.batches("val") for name, task in tasks.items()},
         evaluate_first=_evaluates_first(mix, state),
     )
-    loader = make_loader(
-        Instances(tasks, mix.seed), stream, workers, pin_memory=device.type == "cuda"
-    )
+    instances = Instances(tasks, mix.seed, window=mix.window, cache=cache)
+    loader = make_loader(instances, stream, workers, pin_memory=device.type == "cuda")
     for batch in loader:
         yield batch.to(device)
 

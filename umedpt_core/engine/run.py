@@ -22,7 +22,7 @@ from ..mix import Mix
 from .checkpoint import save_checkpoint
 from .evaluate import evaluate
 from .events import Events
-from .model import Model, batches_of
+from .model import Model
 from .progress import Progress
 
 
@@ -111,7 +111,7 @@ class Run:
 
     def evaluate(self) -> None:
         """Evaluate every task on its held-out cases, unless asked to stop meanwhile."""
-        count = sum(batches_of(len(t.cases["val"]), t.batch_size) for t in self.tasks.values())
+        count = sum(task.batches("val") for task in self.tasks.values())
         results = evaluate(self.model, self._until_stopped(islice(self.batches, count)))
         if self.stopping:
             return

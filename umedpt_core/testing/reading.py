@@ -40,14 +40,15 @@ def cases(subject: TaskSubject) -> None:
     """Shapes, types and ranges are right, and the label type takes the target as it is."""
     if problems := subject.reading.problems:
         raise Failure(f"{len(problems)} of the cases: {problems[0]}")
-    for split, case, image, _ in subject.reading.read:
+    for split, case, instance in subject.reading.read:
         where = f"{split}, {case.id}"
-        if image.dtype not in (np.uint8, np.float32):
-            raise Failure(f"{where}: the image is {image.dtype} after the intensity rule")
-        if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
-            raise Failure(f"{where}: values from {image.min()} to {image.max()}, not in [0, 1]")
-        if not math.prod(image.shape):
-            raise Failure(f"{where}: the image is empty")
+        for image in instance.images:
+            if image.dtype not in (np.uint8, np.float32):
+                raise Failure(f"{where}: the image is {image.dtype} after the intensity rule")
+            if image.dtype == np.float32 and not (image.min() >= 0 and image.max() <= 1):
+                raise Failure(f"{where}: values from {image.min()} to {image.max()}, not in [0, 1]")
+            if not math.prod(image.shape):
+                raise Failure(f"{where}: the image is empty")
 
 
 @check(

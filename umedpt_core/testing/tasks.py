@@ -11,14 +11,12 @@ from functools import cached_property
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
 from packaging.requirements import Requirement
 
 from ..catalogue import KINDS, canonical
 from ..data.cases import Case
-from ..data.loader import open_case
+from ..data.instances import Instance, open_case
 from ..data.tasks import TaskData, find_root, make_label, make_options, open_split, open_task
 from ..errors import UmedptError
 from ..specs import resolve
@@ -46,7 +44,7 @@ class Reading:
     """All splits, opened and read once."""
 
     task: TaskData
-    read: list[tuple[str, Case, NDArray[Any], Any]]
+    read: list[tuple[str, Case, Instance]]
     problems: list[str]
     watch: Watch
     changed: list[str]
@@ -115,7 +113,7 @@ class TaskSubject(Subject):
             for split, cases in task.cases.items():
                 for case in islice(cases, CASES):
                     try:
-                        read.append((split, case, *open_case(task, case)[:2]))
+                        read.append((split, case, open_case(task, case)))
                     except Exception as error:
                         problems.append(f"{split}, {case.id}: {describe(error)}")
         changed = sorted({name for name, _ in before.items() ^ contents(self.root).items()})
@@ -124,7 +122,8 @@ class TaskSubject(Subject):
     @cached_property
     def small(self) -> TaskData:
         """The opened task with images of 64 x 64, for training."""
-        return replace(self.reading.task, size=(64, 64))
+        task = self.reading.task
+        return replace(task, instances=task.instances.model_copy(update={"size": (64, 64)}))
 
 
 SUBJECTS["task"] = TaskSubject

@@ -159,9 +159,9 @@ def augmented(subject: TaskSubject) -> None:
     if task.augmentation is None:
         raise NotApplicable("the task asks for no augmentation")
     augmentation = Augmentation(task.augmentation, task.geometry)
-    for number, (_, case, image, target) in enumerate(subject.reading.read[:8]):
-        size = common_size(task.size, [image.shape[:2]])
-        image, target = resize(image, target, size, task.geometry)
+    for number, (_, case, instance) in enumerate(subject.reading.read[:8]):
+        size = common_size(task.instances.size, [instance.images[0].shape[:2]])
+        image, target = resize(instance.images[0], instance.target, size, task.geometry)
         for seed in range(4 * number, 4 * number + 4):
             moved, moved_target = augmentation(image, target, seed)
             problem = moved_wrongly(image, moved, task.geometry, target, moved_target)

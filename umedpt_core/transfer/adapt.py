@@ -16,12 +16,14 @@ from torch import Tensor
 from ..catalogue import Catalogue, load_catalogue
 from ..counters import seed_of
 from ..data.batch import Batch
+from ..data.cache import Cache
 from ..data.loader import Instances, make_loader
 from ..data.tasks import TaskData, open_task
+from ..data.visits import cache_for
 from ..engine.evaluate import evaluate
 from ..engine.events import FILE as EVENTS
 from ..engine.events import Events, open_loggers
-from ..engine.model import Model, batches_of, blocks_needed, load_blocks, save_model
+from ..engine.model import Model, blocks_needed, load_blocks, save_model
 from ..engine.pretrain import choose_device, default_workers, environment
 from ..engine.progress import Progress
 from ..engine.schedule import evaluation
@@ -50,6 +52,7 @@ def adapt(
     root: Path | str | None = None,
     device: str | None = None,
     workers: int | None = None,
+    cache_gb: float = 8.0,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Train a task's head on fixed shared blocks, then score it on the task's test split.
@@ -75,6 +78,7 @@ def adapt(
         root: The folder of the task's data.
         device: A torch device; default: the GPU where there is one.
         workers: Processes that load data.
+        cache_gb: Disk space for loaded volumes, in GB, under ``UMEDPT_CACHE``.
         quiet: Show no progress.
 
     Returns:
@@ -104,7 +108,10 @@ def adapt(
         image_size=image_size,
         batch_size=batch_size,
     )
-    with Progress({task: label_type.metrics[0]}, 0, epochs, quiet=quiet) as progress:
+    with (
+        cache_for([data], cache_gb) as cache,
+        Progress({task: label_type.metrics[0]}, 0, epochs, quiet=quiet) as progress,
+    ):
         blocks, architecture = load_blocks(
             model, catalogue, blocks_needed(catalogue, [task]), seed=seed, warn=progress.warn
         )
@@ -122,7 +129,7 @@ def adapt(
                     row = {"step": 0, "epoch": 0, "split": batch.ticket.split, "task": task}
                     events.emit("skip", **row, case=skip.case, reason=skip.reason)
 
-        load = _loader(data, seed, target, workers, note)
+        load = _loader(data, seed, target, workers, cache, note)
         progress.warn(f"computing the features of {len(data.cases['train'])} cases")
         try:
             _fit(adapted, data, lambda: load("fit"), events, progress, epochs, lr, seed)
@@ -235,6 +242,7 @@ def _loader(
     seed: int,
     device: torch.device,
     workers: int | None,
+    cache: Cache | None,
     note: Callable[[Batch], None],
 ) -> Callable[[str], Iterator[Batch]]:
     """A function that gives the batches of a split, in one shuffled order, not augmented.
@@ -243,10 +251,10 @@ def _loader(
     """
     order = np.random.default_rng(seed_of(seed, data.name)).permutation(len(data.cases["train"]))
     data.cases["fit"] = [data.cases["train"][int(i)] for i in order]
-    instances = Instances({data.name: data}, seed)
+    instances = Instances({data.name: data}, seed, cache=cache)
 
     def load(split: str) -> Iterator[Batch]:
-        stream = evaluation({data.name: batches_of(len(data.cases[split]), data.batch_size)}, split)
+        stream = evaluation({data.name: data.batches(split)}, split)
         for batch in make_loader(instances, stream, default_workers(workers)):
             note(batch)
             if len(batch):

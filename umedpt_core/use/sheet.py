@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..data.augment import resize
-from ..data.loader import common_size, open_case
+from ..data.instances import open_case
+from ..data.loader import common_size
 from ..data.tasks import TaskData
 from ..engine.model import Model
 
@@ -37,42 +38,61 @@ def prediction_sheet(
     rows: list[list[NDArray[np.uint8]]] = []
     for name, task in tasks.items():
         truth, guess = [], []
-        for image, target in _examples(task, split, columns):
-            x_BCHW = _tensor(image).to(next(model.parameters()).device)
+        for images, target in _examples(task, split, columns):
+            x_BCHW = _tensor(images).to(next(model.parameters()).device)
+            x_BCHW = x_BCHW[None] if task.instances.kind == "bag" else x_BCHW
             (prediction,) = task.label.unbatch(model.predict(name, x_BCHW))
-            truth.append(_tile(task, image, target))
-            guess.append(_tile(task, image, prediction))
+            truth.append(tile(task, images, target))
+            guess.append(tile(task, images, prediction))
         rows += [[_title(name, "target"), *truth], [_title("", "prediction"), *guess]]
     return _stack(rows)
 
 
-def _examples(task: TaskData, split: str, number: int) -> list[tuple[NDArray[Any], Any]]:
+def _examples(task: TaskData, split: str, number: int) -> list[tuple[list[NDArray[Any]], Any]]:
     """Evenly spread usable cases, resized as in training, not augmented."""
     cases = task.cases[split]
     places = np.unique(np.linspace(0, len(cases) - 1, number).round().astype(int))
     examples = []
     for place in places:
         try:
-            image, target, _ = open_case(task, cases[int(place)])
+            instance = open_case(task, cases[int(place)])
         except Exception:  # noqa: S112  # an unusable case was reported in training
             continue
-        size = common_size(task.size, [image.shape[:2]])
-        examples.append(resize(image, target, size, task.geometry))
+        size = common_size(task.instances.size, [image.shape[:2] for image in instance.images])
+        moved = [resize(image, instance.target, size, task.geometry) for image in instance.images]
+        examples.append(([image for image, _ in moved], moved[0][1]))
     return examples
 
 
-def _tensor(image: NDArray[Any]) -> torch.Tensor:
-    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float()
-    return x / 255 if image.dtype == np.uint8 else x
+def _tensor(images: list[NDArray[Any]]) -> torch.Tensor:
+    x_BHWC = np.stack(images)
+    x_BCHW = torch.from_numpy(np.ascontiguousarray(x_BHWC.transpose(0, 3, 1, 2))).float()
+    return x_BCHW / 255 if x_BHWC.dtype == np.uint8 else x_BCHW
 
 
-def _tile(task: TaskData, image: NDArray[Any], target: Any) -> NDArray[np.uint8]:
+def tile(task: TaskData, images: list[NDArray[Any]], target: Any) -> NDArray[np.uint8]:
+    """A picture of an instance with its target drawn, `TILE` high; a bag shows nine of its images.
+
+    Args:
+        task: What the instance is of.
+        images: H x W x 3 each, uint8 or float32 in [0, 1]: one, or those of a bag.
+        target: A checked target, or one item of the label type's ``unbatch``.
+    """
+    image = images[0] if len(images) == 1 else _grid(images)
     if image.dtype != np.uint8:
         image = (image * 255).round().astype(np.uint8)
     height, width = image.shape[:2]
     size = (TILE, max(1, round(width * TILE / height)))
-    image, target = resize(image, target, size, task.geometry)
+    geometry = task.geometry if len(images) == 1 else "none"
+    image, target = resize(image, target, size, geometry)
     return task.label.draw(np.ascontiguousarray(image), target)
+
+
+def _grid(images: list[NDArray[Any]]) -> NDArray[Any]:
+    """Nine images, evenly spread, in three rows."""
+    places = np.linspace(0, len(images) - 1, 9).round().astype(int)
+    rows = [np.concatenate([images[p] for p in places[r : r + 3]], axis=1) for r in (0, 3, 6)]
+    return np.concatenate(rows, axis=0)
 
 
 def _title(name: str, kind: str) -> NDArray[np.uint8]:
