@@ -172,6 +172,12 @@ class TaskSpec(Spec):
     options: ImportString | None = None
     label_options: dict[str, Any] = {}
 
+    @property
+    def all_splits(self) -> tuple[str, ...]:
+        """The splits that can be opened: the publisher's, and those that the core makes."""
+        made = not self.splits or "test" in self.splits
+        return ("train", "val", "test") if made else ("train", "val")
+
     @field_validator("classes")
     @classmethod
     def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:

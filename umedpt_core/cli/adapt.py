@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..errors import ConfigError
 from .mix import data_root_option
+from .options import options_option, parse_options, root_option
 from .pretrain import cache_option, device_option, workers_option
 
 
@@ -21,9 +21,9 @@ from .pretrain import cache_option, device_option, workers_option
 @click.option("--lr", type=click.FloatRange(0, 10, min_open=True), default=1e-3, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--image-size", type=click.IntRange(32), help="Square; default: as the task says.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A task's option.")
+@options_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--root", type=click.Path(path_type=Path), help="The folder of the task's data.")
+@root_option
 @data_root_option
 @device_option
 @workers_option
@@ -34,20 +34,14 @@ def adapt(session: Any, /, options: tuple[str, ...], **arguments: Any) -> None:
 
     MODEL is a run, a saved model, timm:NAME[@weights file] or random:NAME.
     """
-    import yaml
-
     session.catalogue.find("task", arguments["task"])  # before torch is loaded
-    pairs = [option.partition("=") for option in options]
-    if wrong := [
-        option for option, (_, equals, _) in zip(options, pairs, strict=True) if not equals
-    ]:
-        raise ConfigError(f"--option '{wrong[0]}': write it as KEY=VALUE")
+    chosen = parse_options(options)
 
     from ..transfer.adapt import adapt as run
 
     report = run(
         catalogue=session.catalogue,
-        options={key: yaml.safe_load(value) for key, _, value in pairs},
+        options=chosen,
         **arguments,
     )
     output = arguments["output"]

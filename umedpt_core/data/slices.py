@@ -63,7 +63,8 @@ def load(task: TaskData, case: Case, seed: int | None) -> Arrays:
         arrays |= moved.boxes
         for axis in range(3):
             middles = np.arange(moved.image.shape[axis])[:, None] + 0.5
-            arrays[f"foreground{axis}"] = _crossed(moved.boxes["boxes"], axis, middles).any(axis=1)
+            crossed = _crossed(moved.boxes["boxes"], axis, middles)
+            arrays[f"foreground{axis}"] = np.asarray(crossed.any(axis=1))
     return arrays
 
 

@@ -16,10 +16,11 @@ from ..blocks.shared import SharedBlocks
 from ..catalogue import Catalogue
 from ..counters import seed_of
 from ..data.batch import Batch
+from ..data.tasks import make_label
 from ..errors import ConfigError
 from ..label_type import LabelType
 from ..mix import Architecture, EncoderSettings
-from ..specs import LabelTypeSpec, resolve
+from ..specs import LabelTypeSpec, TaskSpec, resolve
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -163,6 +164,28 @@ def load_blocks(
             raise ConfigError(f"{folder / WEIGHTS}: lacks encoder weights; the file is damaged")
         warn(f"{model} has no {' and no '.join(lacking)}: starts at random")
     return blocks, architecture
+
+
+def load_model(model: str, catalogue: Catalogue) -> Model:
+    """A run's model, or a saved one, with the heads of its tasks, in evaluation mode.
+
+    Raises:
+        ConfigError: There is no such model, it cannot be read, or a label type is not installed.
+    """
+    folder = Path(model)
+    config, architecture, state = _read(
+        folder / "model" if (folder / "model").is_dir() else folder, model
+    )
+    labels = {}
+    for name, facts in config["tasks"].items():
+        spec = TaskSpec.model_validate(facts)
+        labels[name] = make_label(spec, catalogue.find("label type", spec.label_type).spec)
+    loaded = Model(build_blocks(catalogue, config["needs"], architecture, seed=0), labels, seed=0)
+    try:
+        loaded.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(f"{model}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
+    return loaded.eval()
 
 
 def _read(folder: Path, model: str) -> tuple[dict[str, Any], Architecture, dict[str, Tensor]]:

@@ -58,12 +58,6 @@ class TaskSubject(Subject):
         """Whether there is no folder to read from."""
         return self.spec.source.access in ("generated", "bundled")
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that can be asked of the task."""
-        own = self.spec.splits
-        return ("train", "val", "test") if not own or "test" in own else ("train", "val")
-
     @cached_property
     def fake(self) -> Fake:
         """The fake data; tasks with one writer share it."""
@@ -104,7 +98,7 @@ class TaskSubject(Subject):
             task = open_task(
                 self.examination.catalogue,
                 self.name,
-                self.splits,
+                self.spec.all_splits,
                 root=self.root,
                 augmentation=None if self.spec.augmentation == "none" else self.spec.augmentation,
                 batch_size=4,
@@ -283,7 +277,7 @@ def missing(subject: TaskSubject) -> None:
         if (source.download or (source.homepage,))[0] not in str(error):
             raise Failure(f"the error does not say how: {describe(error)}") from error
     options = make_options(subject.spec, {})
-    for split in subject.splits:
+    for split in subject.spec.all_splits:
         try:
             found = open_split(subject.spec, empty, split, options)
         except UmedptError as error:

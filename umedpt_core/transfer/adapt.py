@@ -30,6 +30,7 @@ from ..engine.schedule import evaluation
 from ..errors import ConfigError, DataError, UmedptError
 from ..specs import LabelTypeSpec
 from ..use.sheet import prediction_sheet
+from ..use.volumes import score_volumes
 
 CACHE_BYTES = 4 << 30
 """Shared features are kept in memory up to this size, else computed anew in every epoch."""
@@ -136,6 +137,9 @@ def adapt(
             results = evaluate(adapted, load("test"))
             if task not in results:
                 raise DataError(f"{task}: no case of the test split can be used")
+            if data.instances.kind == "slices" and data.geometry == "mask":
+                scores = score_volumes(adapted, data, "test")
+                results[task] |= {f"volume_{name}": value for name, value in scores.items()}
             events.emit("eval", step=epochs, epoch=epochs, split="test", task=task, **results[task])
         finally:
             events.close()

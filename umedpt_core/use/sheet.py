@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -44,8 +44,8 @@ def prediction_sheet(
             (prediction,) = task.label.unbatch(model.predict(name, x_BCHW))
             truth.append(tile(task, images, target))
             guess.append(tile(task, images, prediction))
-        rows += [[_title(name, "target"), *truth], [_title("", "prediction"), *guess]]
-    return _stack(rows)
+        rows += [[title([name, "target"]), *truth], [title(["", "prediction"]), *guess]]
+    return stack(rows, TILE)
 
 
 def _examples(task: TaskData, split: str, number: int) -> list[tuple[list[NDArray[Any]], Any]]:
@@ -95,19 +95,22 @@ def _grid(images: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(rows, axis=0)
 
 
-def _title(name: str, kind: str) -> NDArray[np.uint8]:
-    tile = np.full((TILE, 230, 3), 255, np.uint8)
-    for text, y in ((name, 24), (kind, 46)):
-        cv2.putText(tile, text, (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0,) * 3, 1, cv2.LINE_AA)
-    return tile
+def title(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Lines of text as the head of a row."""
+    head = np.full((TILE, 230, 3), 255, np.uint8)
+    for number, text in enumerate(texts):
+        place = (4, 24 + 20 * number)
+        cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0,) * 3, 1, cv2.LINE_AA)
+    return head
 
 
-def _stack(rows: list[list[NDArray[np.uint8]]]) -> Image.Image:
-    width = max(sum(tile.shape[1] + MARGIN for tile in row) for row in rows)
-    sheet = np.full((len(rows) * (TILE + MARGIN), width, 3), 255, np.uint8)
+def stack(rows: Sequence[Sequence[NDArray[np.uint8]]], height: int) -> Image.Image:
+    """Pictures in rows of a height, on white."""
+    width = max(sum(picture.shape[1] + MARGIN for picture in row) for row in rows)
+    sheet = np.full((len(rows) * (height + MARGIN), width, 3), 255, np.uint8)
     for number, row in enumerate(rows):
-        x, y = 0, number * (TILE + MARGIN)
-        for tile in row:
-            sheet[y : y + TILE, x : x + tile.shape[1]] = tile
-            x += tile.shape[1] + MARGIN
+        x, y = 0, number * (height + MARGIN)
+        for picture in row:
+            sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+            x += picture.shape[1] + MARGIN
     return Image.fromarray(sheet)

@@ -1,0 +1,160 @@
+"""umedpt data: look at a task's data, and find what is broken in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ConfigError
+from .listing import json_option
+from .mix import data_root_option
+from .options import options_option, parse_options, root_option
+from .pretrain import workers_option
+
+if TYPE_CHECKING:
+    from ..data.inspection import Finding
+    from ..data.tasks import TaskData
+
+SHOWN = 50
+"""Rows of the table; --json has all."""
+
+
+@click.group()
+def data() -> None:
+    """Look at a task's data, and find what is broken in it."""
+
+
+@data.command()
+@click.argument("task")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The picture to write, a .png.",
+)
+@click.option(
+    "--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True
+)
+@click.option("--cases", type=click.IntRange(1, 50), default=4, show_default=True, help="Rows.")
+@click.option(
+    "--instances", type=click.IntRange(1, 50), default=4, show_default=True, help="A case."
+)
+@click.option("--augmentation", help="A profile, or none; default: the task's own.")
+@click.option("--image-size", type=click.IntRange(32), help="Square; default: as the task says.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@options_option
+@root_option
+@data_root_option
+@click.pass_obj
+def preview(
+    session: Any,
+    /,
+    task: str,
+    output: Path,
+    split: str,
+    cases: int,
+    instances: int,
+    seed: int,
+    **arguments: Any,
+) -> None:
+    """Draw augmented instances of TASK with their targets and the range of their values."""
+    opened = _open(session.catalogue, task, [split], **arguments)
+
+    from ..use.preview import preview_sheet
+
+    try:
+        preview_sheet(opened, split, cases=cases, instances=instances, seed=seed).save(output)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"-o {output}: {error}") from error
+    click.echo(output)
+
+
+@data.command()
+@click.argument("task")
+@json_option
+@workers_option
+@options_option
+@root_option
+@data_root_option
+@click.pass_context
+def check(
+    ctx: click.Context, /, task: str, as_json: bool, workers: int | None, **arguments: Any
+) -> None:
+    """Open every case of TASK and list what is broken; exits with 1 if anything is."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    catalogue = ctx.obj.catalogue
+    splits = catalogue.find("task", task).spec.all_splits
+    opened = _open(catalogue, task, splits, **arguments)
+    total = sum(map(len, opened.cases.values()))
+
+    from ..data.inspection import inspect_task
+    from ..engine.pretrain import default_workers
+
+    found: list[Finding] = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"opening {total} cases of {task}", total=total)
+        for findings in inspect_task(opened, default_workers(workers)):
+            found += findings
+            progress.advance(bar)
+    found.sort(key=lambda finding: (not finding.broken, finding.split, finding.case))
+    broken = sum(finding.broken for finding in found)
+    if as_json:
+        counts = {split: len(cases) for split, cases in opened.cases.items()}
+        rows = [asdict(finding) for finding in found]
+        click.echo(json.dumps({"task": task, "cases": counts, "findings": rows}, indent=2))
+    else:
+        _print(found)
+        notes = len(found) - broken
+        click.echo(f"{task}: {total} cases, {broken} broken, {notes} other remarks")
+    ctx.exit(1 if broken else 0)
+
+
+def _open(
+    catalogue: Any,
+    task: str,
+    splits: Sequence[str],
+    *,
+    options: tuple[str, ...],
+    augmentation: str | None = "none",
+    **arguments: Any,
+) -> TaskData:
+    spec = catalogue.find("task", task).spec  # before torch is loaded
+    profile = augmentation or spec.augmentation
+    chosen = parse_options(options)
+
+    from ..data.tasks import open_task
+
+    return open_task(
+        catalogue,
+        task,
+        splits,
+        options=chosen,
+        augmentation=None if profile == "none" else profile,
+        **arguments,
+    )
+
+
+def _print(found: list[Finding]) -> None:
+    if not found:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("split", "case", "problem"):
+        table.add_column(column, overflow="fold")
+    for finding in found[:SHOWN]:
+        style = "red" if finding.broken else "yellow"
+        table.add_row(finding.split, finding.case, finding.problem, style=style)
+    console = Console()
+    console.print(table)
+    if len(found) > SHOWN:
+        console.print(f"and {len(found) - SHOWN} more; --json lists all")
