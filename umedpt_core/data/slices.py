@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def load(task: TaskData, case: Case, seed: int | None) -> Arrays:
     image = _channels(volume.voxels, getattr(case, "intensity", None) or task.intensity)
     mask, boxes = _target(task, case, volume)
     transforms = task.volume_augmentation if seed is not None else None
-    moved = _augmentation(transforms, spec.spacing)(image, mask, boxes, volume.affine, seed)
+    augment = _augmentation(transforms, spec.spacing, threading.get_ident())
+    moved = augment(image, mask, boxes, volume.affine, seed)
     arrays: dict[str, NDArray[Any]] = {"image": np.rint(moved.image * LEVELS).astype(np.uint16)}
     if moved.mask is not None:
         arrays["mask"] = moved.mask
@@ -207,5 +209,8 @@ def _others(axis: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=16)
-def _augmentation(transforms: str | None, spacing: float | None) -> VolumeAugmentation:
+def _augmentation(
+    transforms: str | None, spacing: float | None, _thread: int
+) -> VolumeAugmentation:
+    """One a thread: MONAI's transforms keep what they have drawn."""
     return VolumeAugmentation(transforms, spacing)
