@@ -14,9 +14,9 @@ import pytest
 
 from umedpt_core.specs import resolve
 
-BCCD_NEEDS = {
-    *("umedpt-core", "umedpt-task-bccd", "umedpt-label-detection"),
-    *("umedpt-augment-standard", "umedpt-norm-layernorm"),
+BRATS_NEEDS = {
+    *("umedpt-core", "umedpt-task-brats", "umedpt-label-segmentation"),
+    *("umedpt-augment-tomography", "umedpt-augment-standard", "umedpt-norm-layernorm"),
 }
 
 
@@ -49,19 +49,19 @@ def test_one_task_from_a_wheelhouse(tmp_path):
     # Python 3.11's venv brings an old setuptools, which would hide the layer's.
     run(python, "-m", "pip", "uninstall", "--yes", "setuptools")
     wheels = Path(os.environ["UMEDPT_TEST_WHEELS"]).absolute()
-    run(python, "-m", "pip", "install", "--no-index", "--find-links", wheels, "umedpt-task-bccd")
+    run(python, "-m", "pip", "install", "--no-index", "--find-links", wheels, "umedpt-task-brats")
     umedpt = python.with_name("umedpt")
     plugins = json.loads(run(umedpt, "plugins", "--json"))
-    assert {plugin["distribution"] for plugin in plugins} == BCCD_NEEDS - {"umedpt-core"}
+    assert {plugin["distribution"] for plugin in plugins} == BRATS_NEEDS - {"umedpt-core"}
     assert {plugin["status"] for plugin in plugins} == {"ok"}
-    assert [task["name"] for task in json.loads(run(umedpt, "tasks", "--json"))] == ["bccd"]
-    run(umedpt, "check", "umedpt-task-bccd")  # exits with 1 where a check fails
-    (tmp_path / "bccd").mkdir()
-    resolve("umedpt_task_bccd.data:make_fake")(tmp_path / "bccd", 0)
+    assert [task["name"] for task in json.loads(run(umedpt, "tasks", "--json"))] == ["brats"]
+    run(umedpt, "check", "umedpt-task-brats")  # exits with 1 where a check fails
+    (tmp_path / "brats").mkdir()
+    resolve("umedpt_task_brats.data:make_fake")(tmp_path / "brats", 0)
     settings = ("encoder.name=mobilenetv3_small_050", "epochs=1", "steps_per_epoch=1",
                 "image_size=64")  # fmt: skip
     run(
-        umedpt, "mix", "new", "bccd", "-o", "mix.yaml", *(w for s in settings for w in ("--set", s))
+        umedpt, "mix", "new", "brats", "-o", "mix.yaml", *(w for s in settings for w in ("--set", s))
     )
     run(umedpt, "pretrain", "mix.yaml", "--output", "run", "--data-root", tmp_path, "--workers", 0)
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

@@ -19,7 +19,9 @@ class Case(Protocol):
     Attributes:
         id: Unique within the task; names the case in messages, so a relative path is good.
         patient: Cases of one patient are never on two sides of a split.
-        image: H x W or H x W x 3 array of the file's own integer type, or float32.
+        image: H x W or H x W x 3 array of the file's own integer type, or float32; where instances
+            are slices or bags a :class:`umedpt_core.Volume`, where they are patches a
+            :class:`umedpt_core.Slide`.
         target: What the task's label type documents as its raw target.
     """
 
@@ -28,7 +30,7 @@ class Case(Protocol):
     @property
     def patient(self) -> str: ...  # noqa: D102
     @property
-    def image(self) -> NDArray[Any]: ...  # noqa: D102
+    def image(self) -> Any: ...  # noqa: D102
     @property
     def target(self) -> Any: ...  # noqa: D102
 

@@ -47,6 +47,8 @@ def apply_rule(rule: str, image: NDArray[Any]) -> NDArray[Any]:
 
 def _between(image: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
     span = max(float(high) - float(low), 1e-30)  # a constant image becomes 0
-    inside: NDArray[np.float32] = np.clip(image.astype(np.float32), float(low), float(high))
-    scaled: NDArray[np.float32] = (inside - float(low)) / span
-    return scaled.clip(0, 1)  # rounding may leave it
+    scaled: NDArray[np.float32] = image.astype(np.float32)  # then in place: volumes are large
+    np.clip(scaled, float(low), float(high), out=scaled)
+    scaled -= float(low)
+    scaled /= span
+    return np.clip(scaled, 0, 1, out=scaled)  # rounding may leave it

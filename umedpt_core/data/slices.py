@@ -55,7 +55,9 @@ def load(task: TaskData, case: Case, seed: int | None) -> Arrays:
     transforms = task.volume_augmentation if seed is not None else None
     augment = _augmentation(transforms, spec.spacing, threading.get_ident())
     moved = augment(image, mask, boxes, volume.affine, seed)
-    arrays: dict[str, NDArray[Any]] = {"image": np.rint(moved.image * LEVELS).astype(np.uint16)}
+    image = moved.image
+    image *= LEVELS  # in place: volumes are large
+    arrays: dict[str, NDArray[Any]] = {"image": np.rint(image, out=image).astype(np.uint16)}
     if moved.mask is not None:
         arrays["mask"] = moved.mask
         foreground: NDArray[np.bool_] = (moved.mask > 0) & (moved.mask != IGNORE)
@@ -121,9 +123,13 @@ def _channels(voxels: NDArray[Any], rule: str) -> NDArray[np.float32]:
             f"every voxel is {sequences.flat[0]}: there is nothing to see; leave it out"
         )
     scaled = [apply_rule(rule, sequences[..., c]) for c in range(sequences.shape[-1])]
-    channels = [s.astype(np.float32) / 255 if s.dtype == np.uint8 else s for s in scaled]
+    channels: list[NDArray[np.float32]] = [
+        s.astype(np.float32) / np.float32(255) if s.dtype == np.uint8 else s for s in scaled
+    ]
+    if len(channels) == 1:
+        return channels[0][..., None]
     if len(channels) == 2:
-        channels.append((channels[0] + channels[1]) / 2)
+        channels.append(np.float32(0.5) * (channels[0] + channels[1]))
     return np.stack(channels, axis=-1)
 
 

@@ -197,7 +197,7 @@ def open_task(
     instances = spec.instances
     if image_size:
         instances = instances.model_copy(update={"size": (image_size, image_size)})
-    if label_type.geometry == "none" and getattr(instances, "foreground", 0):
+    if label_type.geometry == "none" and getattr(instances, "foreground", 0.0) > 0:
         raise ConfigError(f"task {name}: there is no foreground to sample without masks or boxes")
     folder = find_root(entry, root, data_root)
     chosen = make_options(spec, options or {})
