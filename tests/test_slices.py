@@ -23,7 +23,7 @@ from umedpt_core.data.cache import open_cache
 from umedpt_core.data.draw import Draw
 from umedpt_core.data.inspection import inspect_task
 from umedpt_core.data.loader import Instances, make_loader
-from umedpt_core.data.tasks import TaskData
+from umedpt_core.data.tasks import TaskData, open_task
 from umedpt_core.use.preview import preview_sheet
 from umedpt_core.use.volumes import score_volumes, segment_volume
 
@@ -193,6 +193,20 @@ def test_a_case_that_cannot_be_used_says_why(name):
     task, text = BROKEN[name]
     with pytest.raises(DataError, match=text):
         cut(task, Draw(0, 5))
+
+
+FOREGROUND = """
+from umedpt_core import Slices
+@hookimpl
+def umedpt_tasks():
+    yield task("front", instances=Slices(foreground=0.5))
+"""
+
+
+def test_foreground_of_a_task_without_masks_is_a_mistake_of_its_plugin(site):
+    site.add("umedpt-task-front", FOREGROUND)
+    with pytest.raises(ConfigError, match="task front: there is no foreground to sample"):
+        open_task(site.load(), "front", ["train"])
 
 
 def test_a_mask_that_lies_elsewhere_is_found():

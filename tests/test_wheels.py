@@ -61,7 +61,13 @@ def test_one_task_from_a_wheelhouse(tmp_path):
     settings = ("encoder.name=mobilenetv3_small_050", "epochs=1", "steps_per_epoch=1",
                 "image_size=64")  # fmt: skip
     run(
-        umedpt, "mix", "new", "brats", "-o", "mix.yaml", *(w for s in settings for w in ("--set", s))
+        umedpt,
+        "mix",
+        "new",
+        "brats",
+        "-o",
+        "mix.yaml",
+        *(w for s in settings for w in ("--set", s)),
     )
     run(umedpt, "pretrain", "mix.yaml", "--output", "run", "--data-root", tmp_path, "--workers", 0)
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue, load_catalogue
     from .data.adapters import cases_from_huggingface, cases_from_torchvision
     from .data.cases import Case, FileCase
+    from .data.polygons import Polygons
     from .data.readers import read_image, read_mask
-    from .data.slides import Polygons, Slide, SlideCase
+    from .data.slides import Slide, SlideCase
     from .data.volumes import Volume, VolumeCase, read_volume
     from .engine.pretrain import pretrain
     from .errors import ConfigError, DataError, UmedptError
@@ -63,8 +64,9 @@ _HOMES = {
     "label_type": ("LabelType", "Metric"),
     "data.adapters": ("cases_from_huggingface", "cases_from_torchvision"),
     "data.cases": ("Case", "FileCase"),
+    "data.polygons": ("Polygons",),
     "data.readers": ("read_image", "read_mask"),
-    "data.slides": ("Polygons", "Slide", "SlideCase"),
+    "data.slides": ("Slide", "SlideCase"),
     "data.volumes": ("Volume", "VolumeCase", "read_volume"),
     "engine.pretrain": ("pretrain",),
     "transfer.adapt": ("adapt",),

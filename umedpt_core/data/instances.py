@@ -19,6 +19,8 @@ KINDS = {"whole": "whole", "slices": "slices", "bag": "slices", "patches": "patc
 """The module of this package that loads and cuts each kind of instances."""
 KEPT = ("slices", "patches")
 """Kinds that take several instances from a case while it is loaded."""
+LASTING = ("patches",)
+"""Kinds whose loading draws nothing: what it gives serves all visits of a case."""
 
 
 class Instance(NamedTuple):

@@ -6,6 +6,7 @@ who loads what, nor a resumed run, changes a batch.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +21,7 @@ from ..counters import seed_of
 from .batch import Ticket
 from .cache import Arrays, Cache, open_cache
 from .draw import Draw
-from .instances import KEPT, kind_of
+from .instances import KEPT, LASTING, kind_of
 from .tasks import TaskData
 from .window import place_at
 
@@ -90,7 +91,8 @@ class Visits:
         load = partial(self._load, task, visit)
         if self.cache is None or task.instances.kind not in KEPT:
             return load()
-        return self.cache.take(self._key(task, visit), task.per_case, load)
+        uses = sys.maxsize if task.instances.kind in LASTING else task.per_case
+        return self.cache.take(self._key(task, visit), uses, load)
 
     def load_ahead(self, ticket: Ticket) -> None:
         """Have this worker's thread load what the task's batches from this one on will need.
@@ -129,7 +131,8 @@ class Visits:
         return kind_of(task).load(task, task.cases[visit.split][visit.case], seed)
 
     def _key(self, task: TaskData, visit: Visit) -> str:
-        return f"{visit.split}-{self.seed}-{task.name}-{visit.passes}-{visit.case}"
+        passes = 0 if task.instances.kind in LASTING else visit.passes
+        return f"{visit.split}-{self.seed}-{task.name}-{passes}-{visit.case}"
 
 
 def cache_for(tasks: Iterable[TaskData], gigabytes: float) -> AbstractContextManager[Cache | None]:

@@ -45,16 +45,25 @@ class LabelSubject(Subject):
         raw = [self.label.random_target(SIZE, rng) for _ in range(4)]
         return [self.label.check(target, SIZE)[0] for target in raw]
 
-    def batch(self, seed: int) -> Batch:
-        """Random images with random targets."""
-        x_BCHW = torch.rand(4, 3, *SIZE, generator=torch.Generator().manual_seed(seed))
+    def batch(self, seed: int, bags: tuple[int, ...] = ()) -> Batch:
+        """Random images, or four bags of them, with random targets."""
+        generator = torch.Generator().manual_seed(seed)
+        x_BCHW = torch.rand(sum(bags) or 4, 3, *SIZE, generator=generator)
         ticket = Ticket("train", self.name, seed, ends_step=True)
-        return Batch(ticket, x_BCHW, self.label.collate(self.targets(seed)), tuple("abcd"))
+        target = self.label.collate(self.targets(seed))
+        return Batch(ticket, x_BCHW, target, tuple("abcd"), bags=bags)
 
     @cached_property
     def steps(self) -> list[Recorder]:
         """One step of a new model for each seed."""
         return [train_step(self.model(), self.batch(seed)) for seed in SEEDS]
+
+    @cached_property
+    def steps_on_bags(self) -> list[Recorder]:
+        """Likewise, with bags of images; none where the label type cannot take them."""
+        with suppress(Exception):
+            return [train_step(self.model(), self.batch(seed, (1, 2, 3, 2))) for seed in SEEDS]
+        return []
 
     @cached_property
     def predictions(self) -> list[tuple[Any, Any]]:
@@ -160,8 +169,14 @@ def gradients(subject: LabelSubject) -> None:
         recorder.check_gradients()
     heads = [name for name, _ in subject.model().named_parameters() if name.startswith("heads.")]
     for name in heads:
-        if not any(name in r.gradients and r.gradients[name].any() for r in subject.steps):
+        # What weighs the instances of a bag against each other has nothing to do for one image.
+        if not reached(name, subject.steps) and not reached(name, subject.steps_on_bags):
             raise Failure(f"no gradient ever reaches {name.removeprefix(f'heads.{subject.name}.')}")
+
+
+def reached(name: str, steps: list[Recorder]) -> bool:
+    """Whether a parameter gets a gradient other than 0 in some step."""
+    return any(name in step.gradients and bool(step.gradients[name].any()) for step in steps)
 
 
 @check(

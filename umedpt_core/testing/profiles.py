@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from ..data.augment import Augmentation
+from ..data.augment3d import Moved, VolumeAugmentation
+from ..label_type import IGNORE
 from ..specs import resolve
 from .kit import SUBJECTS, Failure, NotApplicable, Subject, check, describe
 from .training import moved_wrongly, target_moved_wrongly
@@ -19,6 +23,8 @@ from .watch import Watch
 HEIGHT, WIDTH = 64, 96
 SEEDS = range(12)
 GEOMETRIES = ("none", "mask", "boxes", "keypoints")
+VOLUMES = ((20, 32, 24), (6, 40, 32))
+"""Edges of a volume that is nearly cubic, and of one of few slices."""
 
 
 class AugmentationSubject(Subject):
@@ -30,6 +36,23 @@ class AugmentationSubject(Subject):
         if self.spec.image is None:
             raise NotApplicable("the profile has no image transforms")
         return {geometry: Augmentation(self.spec.image, geometry) for geometry in GEOMETRIES}
+
+    @cached_property
+    def composed_volume(self) -> VolumeAugmentation:
+        """For volumes."""
+        if self.spec.volume is None:
+            raise NotApplicable("the profile has no volume transforms")
+        return VolumeAugmentation(self.spec.volume, None)
+
+    def volumes(self, channels: int = 1) -> Iterator[tuple[str, NDArray[Any], Moved]]:
+        """Volumes of noise, all of one class, before and after, over a few seeds."""
+        affine = np.diag([-3.0, -1.5, -1.5, 1.0])[[2, 1, 0, 3]]  # thick axial slices
+        for shape in VOLUMES:
+            noise = np.random.default_rng(0).random((*shape, channels), dtype=np.float32)
+            mask = np.ones(shape, np.uint8)
+            for seed in SEEDS:
+                moved = self.composed_volume(noise, mask, None, affine, seed)
+                yield f"{' x '.join(map(str, shape))}, seed {seed}", noise, moved
 
 
 SUBJECTS["augmentation"] = AugmentationSubject
@@ -112,6 +135,64 @@ def seeded(subject: AugmentationSubject) -> None:
             raise Failure(f"two images for seed {seed}")
         if (image != kept).any():
             raise Failure(f"seed {seed} changes the image that was given in")
+
+
+@check(
+    "augmentation",
+    "the volume transforms compose strictly",
+    hint="MONAI dictionary transforms for the keys image and mask, with allow_missing_keys=True",
+    needs=("resolves",),
+)
+def volume_composes(subject: AugmentationSubject) -> None:
+    """As lazy transforms, by the core."""
+    _ = subject.composed_volume
+
+
+@check(
+    "augmentation",
+    "volumes stay volumes, of as many channels, with the mask in place",
+    hint="give one volume for one, never a list, and move image and mask alike",
+    needs=("volume-composes",),
+)
+def volumes(subject: AugmentationSubject) -> None:
+    """One channel and three; and a volume without a mask."""
+    for channels in (1, 3):
+        for where, before, moved in subject.volumes(channels):
+            shape, mask = moved.image.shape, moved.mask
+            if len(shape) != 4 or shape[3] != channels or not moved.image.size:
+                raise Failure(f"{where}: the volume was {before.shape} and is {shape}")
+            if not np.isfinite(moved.image).all():
+                raise Failure(f"{where}: not all values are finite")
+            if mask is None or mask.shape != shape[:3]:
+                raise Failure(f"{where}: the mask does not have the volume's shape")
+    subject.composed_volume(before, None, None, np.eye(4), 0)
+
+
+@check(
+    "augmentation",
+    "in a volume's mask, what comes from outside is unknown",
+    hint="transforms see masks in which 0 is unknown and a class one more than its index",
+    needs=("volumes",),
+)
+def volume_outside(subject: AugmentationSubject) -> None:
+    """A mask of one class gets no other value than 255."""
+    for where, _, moved in subject.volumes():
+        if made_up := sorted(set(np.unique(np.asarray(moved.mask)).tolist()) - {1, IGNORE}):
+            raise Failure(f"{where}: the mask got values that it had not: {made_up[:3]}")
+
+
+@check(
+    "augmentation",
+    "the seed decides everything in 3D, too",
+    hint="draw from self.R of MONAI's Randomizable, never from random or numpy.random",
+    needs=("volumes",),
+)
+def volume_seeded(subject: AugmentationSubject) -> None:
+    """The same seed twice gives the same volume."""
+    twice = zip(subject.volumes(), subject.volumes(), strict=True)
+    for (where, _, first), (_, _, again) in twice:
+        if not np.array_equal(first.image, again.image):
+            raise Failure(f"{where}: two volumes for one seed")
 
 
 CHANNELS = 48
