@@ -155,7 +155,10 @@ TASK_MUTANTS = {
     "offline": {"cases": "task_work:calling"},
     "worker": {"cases": "task_work:fickle"},
     "step": {"label_type": "mutants-loss"},
-    "augmented": {"augmentation": "mutants-turned", "instances": {"size": (32, 64)}},
+    "augmented": {
+        "augmentation": "mutants-turned",
+        "instances": {"kind": "whole", "size": (32, 64)},
+    },
 }
 
 LABELS = """
@@ -222,8 +225,10 @@ LABEL_MUTANTS = {
 }
 
 AUGMENTATIONS = """
-def mutant(name, function):
-    return AugmentationSpec(name=name, image=f"augment_work:{function}")
+def mutant(name, function="good", volume="good_volume"):
+    return AugmentationSpec(
+        name=name, image=f"augment_work:{function}", volume=f"augment_work:{volume}"
+    )
 
 @hookimpl
 def umedpt_augmentations():
@@ -231,6 +236,7 @@ def umedpt_augmentations():
 AUGMENTATION_WORK = """
 import albumentations as A
 import numpy as np
+import torch
 
 def good(): return [A.Affine(rotate=(-30, 30), p=0.9), A.RandomBrightnessContrast(p=0.5)]
 
@@ -243,6 +249,28 @@ def floating(): return [Floating(p=1.0)]
 def turned(): return [A.Transpose(p=1.0)]
 
 def unseeded(): return [Noise(lambda: np.random.uniform(0.5, 1))]
+
+def good_volume():
+    from monai.transforms import RandRotated
+    return [RandRotated(("image", "mask"), 0.3, prob=0.9, allow_missing_keys=True)]
+
+def demanding_volume():
+    from monai.transforms import RandAxisFlipd
+    return [RandAxisFlipd(("image", "mask"), 0.5)]
+
+def several_volumes():
+    from monai.transforms import RandSpatialCropSamplesd
+    return [RandSpatialCropSamplesd(("image", "mask"), 8, 2, allow_missing_keys=True)]
+
+def background_volume(): return [mapped("mask", lambda mask: mask.index_fill(1, FIRST, 1))]
+
+def unseeded_volume(): return [mapped("image", lambda image: image * np.random.uniform(0.5, 1))]
+
+FIRST = torch.tensor([0, 1])
+
+def mapped(key, function):
+    from monai.transforms import Lambdad
+    return Lambdad(key, function, allow_missing_keys=True)
 
 class Noise(A.ImageOnlyTransform):
     def __init__(self, draw, p=1.0):
@@ -258,6 +286,10 @@ AUGMENTATION_MUTANTS = {
     "images": {"function": "brightened"},
     "moves": {"function": "floating"},
     "seeded": {"function": "unseeded"},
+    "volume-composes": {"volume": "demanding_volume"},
+    "volumes": {"volume": "several_volumes"},
+    "volume-outside": {"volume": "background_volume"},
+    "volume-seeded": {"volume": "unseeded_volume"},
 }
 
 NORMS = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module, invalidate_caches
@@ -33,6 +34,8 @@ NAMES = {
     "umedpt-augment-flips": ("augmentations", "flips"),
     "umedpt-log-csv": ("loggers", "csv"),
     "umedpt-task-dots": ("tasks", "dots"),
+    "umedpt-task-hippocampus-ratio": ("tasks", "hippocampus-ratio"),
+    "umedpt-task-stains": ("tasks", "stains-segmentation"),
 }
 MIX = """
 tasks:
@@ -46,6 +49,7 @@ steps_per_epoch: 3
 image_size: 32
 log_every: 1
 """
+FAKES = {"msd": "fake:make_fake"}
 CLASSES = ("red", "green", "blue")
 
 
@@ -83,8 +87,11 @@ def test_they_pass_every_check(site, distribution):
     assert [c for c in report["checks"] if c["status"] == "failed"] == []
     assert result.exit_code == 0
     skipped = {c["message"] for c in report["checks"] if c["status"] == "skipped"}
-    generated = {"the data is generated, there is no folder"}
-    assert skipped == (generated if distribution == "umedpt-task-dots" else set())
+    expected = {
+        "umedpt-task-dots": {"the data is generated, there is no folder"},
+        "umedpt-augment-flips": {"the profile has no volume transforms"},
+    }
+    assert skipped == expected.get(distribution, set())
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +145,50 @@ def test_targets_and_predictions_are_drawn(run):
         pixels = np.asarray(sheet.convert("RGB"), int).reshape(-1, 3)
     for colour in palette:  # circles are drawn onto images of dark ground
         assert (np.abs(pixels - colour).max(1) < 30).sum() > 20
+
+
+VOLUMES_AND_SLIDES = """
+tasks:
+- {task: hippocampus-ratio, batch_size: 2}
+- {task: msd-hippocampus, batch_size: 4, eval_cases: 2}
+- {task: stains-classification, batch_size: 4, eval_cases: 2}
+- {task: stains-segmentation, batch_size: 4, eval_cases: 2}
+encoder: {name: mobilenetv3_small_050}
+decoders: {pixels: 8, pyramid: 8}
+epochs: 2
+steps_per_epoch: 3
+image_size: 32
+window: 3
+"""
+
+
+def test_volumes_bags_and_slides_train_and_resume_to_the_same_weights(site, tmp_path, monkeypatch):
+    """Whole runs differ from a stopped one neither by workers nor by what the cache held."""
+    monkeypatch.setenv("UMEDPT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UMEDPT_DATA", str(tmp_path))
+    for name in ("hippocampus-ratio", "msd", "stains"):
+        resolve(f"umedpt_task_{name.replace('-', '_')}.{FAKES.get(name, 'data:make_fake')}")(
+            tmp_path / name, 0
+        )
+    mix = tmp_path / "mix.yaml"
+    mix.write_text(VOLUMES_AND_SLIDES)
+
+    def train(folder: str, workers: int, *more: str, code: int = 0) -> bytes:
+        words = ("--output", str(tmp_path / folder), "--workers", str(workers), *more)
+        done = site.run("pretrain", str(mix), *words)
+        assert done.returncode == code, done.stderr
+        assert "cannot be used" not in done.stderr
+        weights = tmp_path / folder / "model" / "model.safetensors"
+        return weights.read_bytes() if weights.is_file() else b""
+
+    whole = train("whole", 2)
+    assert whole
+    assert train("alone", 0) == whole
+    shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped" / "model")
+    shutil.rmtree(tmp_path / "stopped" / "checkpoints" / "step-00000006")
+    assert train("stopped", 1, "--resume") == whole
+    assert [path.name for path in (tmp_path / "cache" / "cases").iterdir()] == ["lock"]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AXES = ("axial", "coronal", "sagittal")
 SMALLEST_EDGE = 16
-"""Planes with a shorter edge, in voxels, are not sliced."""
+"""Planes with a shorter edge, in voxels as stored, are not sliced."""
 LEVELS = np.iinfo(np.uint16).max
 """Kept volumes have 16 bits, finer than any scanner's 12, at half the room of float32."""
 
@@ -50,6 +50,12 @@ def load(task: TaskData, case: Case, seed: int | None) -> Arrays:
     volume = case.image
     if not isinstance(volume, Volume):
         raise DataError(f"the image is a {type(volume).__name__}, not a Volume; see read_volume")
+    shape = volume.voxels.shape[:3]
+    if not _thick_enough(spec.axis, shape):
+        raise DataError(
+            f"a volume of {' x '.join(map(str, shape))} voxels is too thin for {spec.axis} slices; "
+            f"their edges must have at least {SMALLEST_EDGE}"
+        )
     image = _channels(volume.voxels, getattr(case, "intensity", None) or task.intensity)
     mask, boxes = _target(task, case, volume)
     transforms = task.volume_augmentation if seed is not None else None
@@ -82,7 +88,7 @@ def cut(
         annotations that were dropped.
 
     Raises:
-        DataError: The volume is too thin to be sliced, or the target does not fit.
+        DataError: The target does not fit.
     """
     spec = task.instances
     voxels = arrays["image"]
@@ -158,18 +164,19 @@ def _target(
     return mask.reshape(depth, height, width), None
 
 
+def _thick_enough(wanted: str, shape: tuple[int, ...]) -> list[int]:
+    """The axes along which slices of the wanted kind are no slivers."""
+    axes = range(3) if wanted == "random" else [AXES.index(wanted)]
+    return [axis for axis in axes if min(shape[a] for a in _others(axis)) >= SMALLEST_EDGE]
+
+
 def _axis(wanted: str, shape: tuple[int, ...], draw: Draw) -> int:
     """The axis to slice along; a random one is the same for a whole batch."""
-    planes = [min(shape[a] for a in _others(axis)) for axis in range(3)]
-    possible = [axis for axis in range(3) if planes[axis] >= SMALLEST_EDGE]
     if wanted != "random":
-        possible = [axis for axis in possible if axis == AXES.index(wanted)]
-    if not possible:
-        raise DataError(
-            f"a volume of {' x '.join(map(str, shape))} voxels is too thin for {wanted} slices; "
-            f"their edges must have at least {SMALLEST_EDGE}"
-        )
-    if wanted != "random" or draw.batch_seed is None:
+        return AXES.index(wanted)
+    # Augmentation may have cropped a small volume below the limit that it passed as stored.
+    possible = _thick_enough(wanted, shape) or [int(np.argmin(shape))]
+    if draw.batch_seed is None:
         return possible[0]
     drawn = int(np.random.default_rng(draw.batch_seed).integers(3))
     return drawn if drawn in possible else possible[0]

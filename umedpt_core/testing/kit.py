@@ -22,7 +22,10 @@ ANY = "any"
 PLUGIN = "plugin"
 """The kind of checks that run once, on the distribution."""
 
-MODULES = ("plugin", "specs", "tasks", "reading", "training", "label_types", "profiles")
+MODULES = (
+    *("plugin", "specs", "tasks", "reading", "training"),
+    *("label_types", "profiles", "norms", "loggers"),
+)
 """The modules of this package that hold checks, in the order of the report."""
 
 CheckFunction = TypeVar("CheckFunction", bound=Callable[[Any], None])

@@ -1,4 +1,4 @@
-"""Checks of augmentation profiles, norms and loggers."""
+"""Checks of an augmentation profile."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from timm.layers import LayerNorm2d
-from torch import Tensor, nn
 
 from ..data.augment import Augmentation
 from ..data.augment3d import Moved, VolumeAugmentation
 from ..label_type import IGNORE
-from ..specs import resolve
-from .kit import SUBJECTS, Failure, NotApplicable, Subject, check, describe
+from .kit import SUBJECTS, Failure, NotApplicable, Subject, check
 from .training import moved_wrongly, target_moved_wrongly
-from .watch import Watch
 
 HEIGHT, WIDTH = 64, 96
 SEEDS = range(12)
@@ -193,124 +188,3 @@ def volume_seeded(subject: AugmentationSubject) -> None:
     for (where, _, first), (_, _, again) in twice:
         if not np.array_equal(first.image, again.image):
             raise Failure(f"{where}: two volumes for one seed")
-
-
-CHANNELS = 48
-NORMS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
-    "BatchNorm2d": (nn.BatchNorm2d(CHANNELS), (2, CHANNELS, 6, 4)),
-    "InstanceNorm2d": (nn.InstanceNorm2d(CHANNELS), (2, CHANNELS, 6, 4)),
-    "GroupNorm": (nn.GroupNorm(4, CHANNELS), (2, CHANNELS, 6, 4)),
-    "LayerNorm": (nn.LayerNorm(CHANNELS), (2, 6, CHANNELS)),
-    "RMSNorm": (nn.RMSNorm(CHANNELS), (2, 6, CHANNELS)),
-    # A layer norm by class, but of maps: timm's ConvNeXt is built with it.
-    "LayerNorm2d": (LayerNorm2d(CHANNELS), (2, CHANNELS, 6, 4)),
-}
-"""The norms that timm's encoders and our decoders are made of, with the shape of an input."""
-
-
-@check(
-    "norm",
-    "swap gives a module, or None",
-    hint="swap is (old module, channels) -> nn.Module, or None to leave the old one",
-    needs=("resolves",),
-)
-def swaps(subject: Subject) -> None:
-    """For every kind of norm."""
-    for name, (old, _) in NORMS.items():
-        new = resolve(subject.spec.swap)(old, CHANNELS)
-        if new is not None and not isinstance(new, nn.Module):
-            raise Failure(f"for {name} it gives {type(new).__name__}")
-
-
-@check(
-    "norm",
-    "swapped norms keep shapes and are finite",
-    hint="norms of maps get B x C x H x W, those of tokens B x N x C",
-    needs=("swaps",),
-)
-def norms(subject: Subject) -> None:
-    """In training and afterwards, with gradients."""
-    for name, (old, shape) in NORMS.items():
-        new = resolve(subject.spec.swap)(old, CHANNELS)
-        if new is None:
-            continue
-        for training in (True, False):
-            x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
-            y: Tensor = new.train(training)(x)
-            if y.shape != x.shape:
-                raise Failure(f"for {name}, {tuple(x.shape)} becomes {tuple(y.shape)}")
-            y.square().sum().backward()  # type: ignore[no-untyped-call]
-            if not y.isfinite().all() or x.grad is None or not x.grad.isfinite().all():
-                raise Failure(f"for {name}, outputs or gradients are not finite")
-
-
-EVENTS: tuple[dict[str, Any], ...] = (
-    {"event": "eval", "step": 0, "epoch": 0, "split": "val", "task": "a", "loss": 1.0, "f1": 0.5},
-    {
-        "event": "train",
-        "step": 1,
-        "epoch": 1,
-        "split": "train",
-        "task": "a",
-        "loss": 0.9,
-        "seconds": 0.01,
-    },
-    {
-        "event": "skip",
-        "step": 1,
-        "epoch": 1,
-        "split": "train",
-        "task": "a",
-        "case": "x.png",
-        "reason": "damaged",
-    },
-    {"event": "end", "step": 1, "epoch": 1, "skipped": {"a": 1}, "dropped": {}},
-)
-"""One of each kind; see docs/mixes.md, metrics.jsonl."""
-
-
-class LoggerSubject(Subject):
-    """A logger that was opened on a run's folder, told all kinds of events, and closed."""
-
-    @cached_property
-    def logged(self) -> tuple[Watch, str]:
-        """What it wrote elsewhere, and what went wrong."""
-        run = self.folder("run")
-        with Watch(self.folder("elsewhere"), run, offline=False) as watch:
-            try:
-                logger = resolve(self.spec.open)(run)
-                for event in EVENTS:
-                    doing = f"log(event {event['event']})"
-                    logger.log(dict(event))
-                doing = "close()"
-                logger.close()
-            except Exception as error:
-                return watch, f"{locals().get('doing', 'open')} raised {describe(error)}"
-        return watch, ""
-
-
-SUBJECTS["logger"] = LoggerSubject
-
-
-@check(
-    "logger",
-    "it opens, takes every kind of event, and closes",
-    hint="log(event) gets the rows of metrics.jsonl; ignore those that mean nothing to you",
-    needs=("resolves",),
-)
-def logs(subject: LoggerSubject) -> None:
-    """Nothing is raised."""
-    if problem := subject.logged[1]:
-        raise Failure(problem)
-
-
-@check(
-    "logger",
-    "it writes into the run's folder only",
-    hint="make every path from the folder that open gets",
-    needs=("logs",),
-)
-def logger_contained(subject: LoggerSubject) -> None:
-    """Nothing appears in the working, home, temporary or any other folder."""
-    if strays := subject.logged[0].strays:
-        raise Failure(f"it wrote {', '.join(strays[:3])}")
