@@ -92,7 +92,7 @@ class Site:
             [sys.executable, "-P", "-c", code, *arguments],
             env=os.environ | {"PYTHONPATH": path} | (env or {}),
             cwd=self.folder,
-            text=True,
+            encoding="utf-8",
             timeout=120,
             check=False,
             **streams,

@@ -48,6 +48,6 @@ def adapt(session: Any, /, options: tuple[str, ...], **arguments: Any) -> None:
     for name, value in report["metrics"].items():
         click.echo(f"{name}: {value:.4f}")
     click.echo(
-        f"{report['n']} test cases; {output / 'metrics.json'}, {output / 'predictions.png'}",
+        f"{report['n']} test instances; {output / 'metrics.json'}, {output / 'predictions.png'}",
         err=True,
     )

@@ -96,6 +96,7 @@ def check(
     total = sum(map(len, opened.cases.values()))
 
     from ..data.inspection import inspect_task
+    from ..data.tasks import find_root
     from ..engine.pretrain import default_workers
 
     found: list[Finding] = []
@@ -111,9 +112,9 @@ def check(
         rows = [asdict(finding) for finding in found]
         click.echo(json.dumps({"task": task, "cases": counts, "findings": rows}, indent=2))
     else:
-        _print(found)
-        notes = len(found) - broken
-        click.echo(f"{task}: {total} cases, {broken} broken, {notes} other remarks")
+        root = find_root(catalogue.tasks[task], arguments["root"], arguments["data_root"])
+        _print(found, f"{root}/")
+        click.echo(f"{task}: {total} cases, {broken} broken, {len(found) - broken} to look at")
     ctx.exit(1 if broken else 0)
 
 
@@ -142,7 +143,7 @@ def _open(
     )
 
 
-def _print(found: list[Finding]) -> None:
+def _print(found: list[Finding], root: str) -> None:
     if not found:
         return
     from rich.console import Console
@@ -153,7 +154,8 @@ def _print(found: list[Finding]) -> None:
         table.add_column(column, overflow="fold")
     for finding in found[:SHOWN]:
         style = "red" if finding.broken else "yellow"
-        table.add_row(finding.split, finding.case, finding.problem, style=style)
+        problem = finding.problem.replace(root, "")  # the case says it
+        table.add_row(finding.split, finding.case, problem, style=style)
     console = Console()
     console.print(table)
     if len(found) > SHOWN:

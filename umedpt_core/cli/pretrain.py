@@ -11,14 +11,14 @@ from .mix import data_root_option, parse_roots, roots_option, settings_option
 
 device_option = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: GPU if any]")
 workers_option = click.option(
-    "--workers", type=click.IntRange(0), help="Loader processes for all tasks; 0: none."
+    "--workers", type=click.IntRange(0), help="Processes that load data; 0: none."
 )
 cache_option = click.option(
     "--cache-gb",
     type=click.FloatRange(0, min_open=True),
     default=8,
     show_default=True,
-    help="Disk space for loaded volumes, under UMEDPT_CACHE.",
+    help="Disk space for loaded volumes and slides, under UMEDPT_CACHE.",
 )
 
 

@@ -7,7 +7,6 @@ so evicting one that is still needed costs a load, never a different result.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import uuid
@@ -114,8 +113,8 @@ class Cache:
         size = sum(array.nbytes + 128 for array in arrays.values())
         if size > self.bytes:
             raise DataError(
-                f"the loaded case takes {size / 1e9:.1f} GB, the cache holds "
-                f"{self.bytes / 1e9:.1f}; raise --cache-gb"
+                f"the loaded case takes {size / 1e9:.2g} GB, the cache holds "
+                f"{self.bytes / 1e9:.2g}; raise --cache-gb"
             )
         with _locked(self.folder / "room.lock"):  # one writer at a time, so that sizes add up
             entries = sorted(self._entries())
@@ -165,6 +164,8 @@ def open_cache(gigabytes: float) -> Iterator[Cache]:
     Raises:
         ConfigError: The folder cannot be written.
     """
+    from fcntl import LOCK_EX, flock  # here, as only volumes and slides need what Windows lacks
+
     home = Path(os.environ.get("UMEDPT_CACHE") or platformdirs.user_cache_path("umedpt")) / "cases"
     folder = home / uuid.uuid4().hex
     try:
@@ -172,7 +173,7 @@ def open_cache(gigabytes: float) -> Iterator[Cache]:
         with _locked(home / "lock"):
             _remove_dead(home)
             lock = os.open(home / f"{folder.name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            flock(lock, LOCK_EX)
             folder.mkdir()
     except OSError as error:
         raise ConfigError(
@@ -198,10 +199,12 @@ def _remove_dead(home: Path) -> None:
 @contextmanager
 def _locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a file's lock, which the kernel releases when the process dies."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            flock(descriptor, LOCK_EX | (0 if wait else LOCK_NB))
         except BlockingIOError:
             yield False
         else:

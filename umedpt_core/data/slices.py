@@ -92,7 +92,7 @@ def cut(
     """
     spec = task.instances
     voxels = arrays["image"]
-    axis = _axis(spec.axis, voxels.shape[:3], draw)  # type: ignore[union-attr]
+    axis = axis_of(spec.axis, voxels.shape, draw.batch_seed)  # type: ignore[union-attr]
     depth = voxels.shape[axis]
     if isinstance(spec, Bag):
         count = min(depth, spec.most or depth)
@@ -170,15 +170,21 @@ def _thick_enough(wanted: str, shape: tuple[int, ...]) -> list[int]:
     return [axis for axis in axes if min(shape[a] for a in _others(axis)) >= SMALLEST_EDGE]
 
 
-def _axis(wanted: str, shape: tuple[int, ...], draw: Draw) -> int:
-    """The axis to slice along; a random one is the same for a whole batch."""
+def axis_of(wanted: str, shape: tuple[int, ...], batch_seed: int | None) -> int:
+    """The axis to slice along; a random one is the same for a batch, and fixed in evaluation.
+
+    Args:
+        wanted: See :class:`umedpt_core.Slices`.
+        shape: (D, H, W) of the volume, at least.
+        batch_seed: See :class:`Draw`.
+    """
     if wanted != "random":
         return AXES.index(wanted)
     # Augmentation may have cropped a small volume below the limit that it passed as stored.
-    possible = _thick_enough(wanted, shape) or [int(np.argmin(shape))]
-    if draw.batch_seed is None:
+    possible = _thick_enough(wanted, shape) or [int(np.argmin(shape[:3]))]
+    if batch_seed is None:
         return possible[0]
-    drawn = int(np.random.default_rng(draw.batch_seed).integers(3))
+    drawn = int(np.random.default_rng(batch_seed).integers(3))
     return drawn if drawn in possible else possible[0]
 
 

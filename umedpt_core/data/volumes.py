@@ -20,7 +20,7 @@ from .dicom import Stored, damage_named, library, open_series
 AXES = ("I", "P", "L")
 """Where the array axes point to: inferior, posterior, left."""
 
-_WORKING_BYTES = 3 * 4  # a voxel: as read, reoriented, and while augmented; float32 each
+_WORKING_BYTES = 26  # a voxel at the peak of loading with a mask and augmentation, as measured
 _OFF = 0.02  # voxels, at any corner: what rounded headers of the same grid differ by
 
 

@@ -130,8 +130,8 @@ def pretrain(
             run.end()
         if cache and (again := cache.reloads()):
             progress.warn(
-                f"{again} cases were loaded again: the cache of {cache_gb:g} GB is too small for a "
-                f"window of {mix.window}; next time raise --cache-gb or lower window"
+                f"{again} times a case was loaded again: the cache of {cache_gb:g} GB is too small "
+                f"for a window of {mix.window}; next time raise --cache-gb or lower window"
             )
         if mix.select == "best" and best.is_dir():
             shutil.copytree(best, folder / "model", dirs_exist_ok=True)

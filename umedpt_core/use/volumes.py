@@ -14,6 +14,7 @@ from ..data.cases import Case
 from ..data.draw import Draw
 from ..data.instances import cut, kind_of
 from ..data.loader import common_size
+from ..data.slices import axis_of
 from ..data.tasks import TaskData
 from ..engine.model import Model
 from ..errors import ConfigError, DataError
@@ -29,7 +30,7 @@ def segment_volume(model: Model, task: TaskData, case: Case) -> NDArray[np.uint8
 
     Args:
         model: In evaluation mode, with a head for the task.
-        task: Slices are its instances, masks its targets; a random axis becomes axial.
+        task: Slices are its instances, masks its targets; a random axis is that of evaluation.
         case: Its image is a :class:`umedpt_core.Volume`.
 
     Returns:
@@ -39,12 +40,10 @@ def segment_volume(model: Model, task: TaskData, case: Case) -> NDArray[np.uint8
         ConfigError: The task's instances are no slices, or its targets no masks.
         DataError: The case cannot be used.
     """
-    spec = task.instances
-    if not isinstance(spec, Slices) or task.geometry != "mask":
-        raise ConfigError(f"task {task.name}: only masks of slices can be put back into volumes")
+    spec = _slices(task)
     device = next(model.parameters()).device
     arrays = kind_of(task).load(task, case, None)
-    axis = 0 if spec.axis == "random" else ("axial", "coronal", "sagittal").index(spec.axis)
+    axis = axis_of(spec.axis, arrays["image"].shape, None)
     depth = arrays["image"].shape[axis]
     planes: list[NDArray[np.uint8]] = []
     for start in range(0, depth, BATCH):
@@ -71,13 +70,14 @@ def score_volumes(model: Model, task: TaskData, split: str) -> dict[str, float]:
         ConfigError: See :func:`segment_volume`.
         DataError: No case of the split can be used.
     """
+    _slices(task)
     model.eval()
     values: dict[str, list[float]] = defaultdict(list)
     for case in task.cases[split]:
         try:
             prediction = segment_volume(model, task, case)
             target = np.asarray(case.target.voxels)
-        except DataError:  # was reported when its slices were read
+        except Exception:  # noqa: S112  # was reported when its slices were read
             continue
         metric = task.label.metric()
         metric.update(_tall(prediction), _tall(target))
@@ -86,6 +86,12 @@ def score_volumes(model: Model, task: TaskData, split: str) -> dict[str, float]:
     if not values:
         raise DataError(f"{task.name}: no case of the {split} split can be used")
     return {name: float(np.mean(each)) for name, each in values.items()}
+
+
+def _slices(task: TaskData) -> Slices:
+    if isinstance(task.instances, Slices) and task.geometry == "mask":
+        return task.instances
+    raise ConfigError(f"task {task.name}: only masks of slices can be put back into volumes")
 
 
 def _tall(voxels: NDArray[Any]) -> torch.Tensor:
