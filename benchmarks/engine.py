@@ -21,12 +21,14 @@ import torch
 from umedpt_core import Mix, load_catalogue
 from umedpt_core.data.batch import Batch
 from umedpt_core.data.loader import Instances
+from umedpt_core.engine.distributed import Ranks
 from umedpt_core.engine.events import Events, read_events
-from umedpt_core.engine.model import Model, blocks_needed, build_blocks
-from umedpt_core.engine.pretrain import open_mix
+from umedpt_core.engine.model import Model
+from umedpt_core.engine.optimizer import make_optimizer
+from umedpt_core.engine.pretrain import build_model, open_mix
 from umedpt_core.engine.progress import Progress
-from umedpt_core.engine.run import Run
-from umedpt_core.engine.schedule import Turn, cyclic
+from umedpt_core.engine.run import Run, Setting
+from umedpt_core.engine.stream import make_schedule
 from umedpt_core.engine.train import train
 
 TURN = 10
@@ -70,21 +72,30 @@ def main() -> None:
     settings += [f"tasks.{name}.batch_size={BATCH}" for name in catalogue.select(["suite:shapes"])]
     mix = Mix.compose(catalogue, ["suite:shapes"], settings=settings)
     tasks = open_mix(mix, catalogue, None, {})
-    needs = blocks_needed(catalogue, tasks)
-    blocks = build_blocks(catalogue, needs, mix.architecture, mix.seed)
-    model = Model(blocks, {name: task.label for name, task in tasks.items()}, mix.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.05, fused=True)
+    model = build_model(mix, catalogue, tasks)
+    optimizer = make_optimizer(model, mix.optimizer)
     instances = Instances(tasks, mix.seed)
-    turns = [Turn(name) for name in tasks]
-    batches = [instances[cyclic(turns, i)].to("cpu") for i in range(LOADED * len(turns))]
+    schedule = make_schedule(mix, tasks)
+    tickets = [ticket for step in range(LOADED) for ticket in schedule.step(step)]
+    batches = [instances[ticket].to("cpu") for ticket in tickets]
     batches *= TURN // LOADED
     with TemporaryDirectory() as name:
         folder = Path(name)
         progress = Progress(dict.fromkeys(tasks, "loss"), 0, 10**9, quiet=True)
         events = Events(folder, [progress], progress.warn)
-        run = Run(
-            folder, mix, model, optimizer, tasks, iter(()), events, progress, lambda: None, {}
+        setting = Setting(
+            folder=folder,
+            mix=mix,
+            tasks=tasks,
+            evaluated=frozenset(tasks),
+            batches=iter(()),
+            consumed=lambda step: {},
+            events=events,
+            progress=progress,
+            ranks=Ranks(),
+            keep_best=lambda: None,
         )
+        run = Run(setting, model, None, optimizer, {})
         ways = {
             "engine": lambda: train(model, batches, optimizer, run),
             "bare": lambda: bare(model, batches, optimizer),

@@ -25,15 +25,15 @@ from umedpt_core import load_catalogue
 from umedpt_core.data.batch import Batch
 from umedpt_core.data.loader import Instances, make_loader
 from umedpt_core.data.tasks import TaskData, open_task
-from umedpt_core.engine.schedule import Turn, cyclic
+from umedpt_core.engine.schedule import Schedule, Turn
 
 TASKS, WORKERS, BATCH, SEED = 17, 2, 8, 0
 
 
 def shared(tasks: Mapping[str, TaskData]) -> Iterator[Batch]:
     """Ours: one loader for all, driven by the schedule."""
-    turns = [Turn(name) for name in tasks]
-    tickets = (cyclic(turns, position) for position in count())
+    schedule = Schedule([Turn(name) for name in tasks])
+    tickets = (ticket for step in count() for ticket in schedule.step(step))
     yield from make_loader(Instances(tasks, SEED), tickets, WORKERS)
 
 

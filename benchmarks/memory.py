@@ -76,6 +76,9 @@ class OneStep:
     def record(self, batch: Batch, loss: Tensor | None) -> None:
         """Forget the loss."""
 
+    def before_update(self) -> None:
+        """Nothing to sum or to clip."""
+
     def end_step(self) -> bool:
         """Stop."""
         return True

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+from collections import Counter
 from itertools import permutations
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from umedpt_core.engine import checkpoint as checkpoints
 from umedpt_core.engine.events import read_events
 from umedpt_core.engine.model import Model, load_blocks
 from umedpt_core.engine.progress import Progress
-from umedpt_core.engine.schedule import Turn, cyclic, tickets
+from umedpt_core.engine.schedule import Schedule, Turn, tickets
 from umedpt_core.engine.train import train
 from umedpt_core.errors import Interrupted
+from umedpt_core.mix import ScheduleSettings
 from umedpt_core.specs import resolve
 
 ENCODER = "mobilenetv3_small_050"
@@ -62,6 +64,9 @@ class Recorder:
 
     def record(self, batch, loss) -> None:
         self.losses.append(loss)
+
+    def before_update(self) -> None:
+        pass
 
     def end_step(self) -> bool:
         return False
@@ -122,37 +127,83 @@ def test_an_empty_batch_still_reaches_the_update(float64):
 
 
 turns = st.lists(
-    st.builds(Turn, st.sampled_from("abcdef"), st.integers(1, 3), st.floats(0.1, 9)),
+    st.builds(
+        Turn,
+        st.sampled_from("abcdef"),
+        st.integers(1, 3),
+        st.floats(0.1, 9),
+        cases=st.integers(1, 999),
+    ),
     min_size=1,
     unique_by=lambda turn: turn.task,
+)
+
+
+settings_of_schedules = st.builds(
+    ScheduleSettings,
+    name=st.sampled_from(["cyclic", "traditional", "balanced", "weighted"]),
+    update=st.none() | st.integers(1, 9),
 )
 
 
 @given(turns, st.integers(0, 50), st.randoms())
 def test_every_cyclic_step_has_every_task_and_listing_order_means_nothing(turns, step, random):
     size = sum(turn.repeats for turn in turns)
-    found = [cyclic(turns, step * size + slot) for slot in range(size)]
+    found = Schedule(turns).step(step)
     random.shuffle(turns)
-    assert found == [cyclic(turns, step * size + slot) for slot in range(size)]
+    assert found == Schedule(turns).step(step)
     assert [t.ends_step for t in found] == [False] * (size - 1) + [True]
-    assert {t.step for t in found} == {step}
     for turn in turns:
         mine = [t for t in found if t.task == turn.task]
         assert [t.number for t in mine] == list(
             range(step * turn.repeats, (step + 1) * turn.repeats)
         )
-        assert sum(t.weight for t in mine) == pytest.approx(turn.weight)
 
 
-@given(turns, st.integers(1, 4), st.integers(1, 4), st.integers(0, 11))
-def test_a_resumed_schedule_is_the_rest_of_the_whole(turns, epoch, epochs, step):
+@given(turns, settings_of_schedules, st.integers(0, 9))
+def test_every_schedule_counts_each_tasks_batches_without_a_gap(turns, settings, seed):
+    schedule = Schedule(turns, settings, seed)
+    steps = [schedule.step(number) for number in range(12)]
+    counts = Counter()
+    for number, step in enumerate(steps):
+        assert schedule.before(number) == Counter({t.task: counts[t.task] for t in turns})
+        assert {ticket.step for ticket in step} == {number}
+        assert [ticket.ends_step for ticket in step] == [False] * (len(step) - 1) + [True]
+        assert len(step) == schedule.batches_per_step
+        for ticket in step:
+            assert ticket.number == counts[ticket.task]
+            counts[ticket.task] += 1
+        for turn in turns:
+            mine = [ticket for ticket in step if ticket.task == turn.task]
+            assert [ticket.repeat for ticket in mine] == list(range(len(mine)))
+            if mine:
+                assert sum(ticket.weight for ticket in mine) == pytest.approx(turn.weight)
+    assert Schedule(turns, settings, seed).step(11) == steps[11]  # from any step on
+
+
+def test_traditional_training_steps_after_every_batch():
+    schedule = Schedule([Turn("a"), Turn("b", 2)], ScheduleSettings(name="traditional"))
+    assert [[t.task for t in schedule.step(n)] for n in range(4)] == [["a"], ["b"], ["b"], ["a"]]
+
+
+@pytest.mark.parametrize(("name", "share"), [("balanced", 0.9), ("weighted", 0.25)])
+def test_random_schedules_keep_their_shares(name, share):
+    turns = [Turn("large", 1, cases=900), Turn("small", 3, cases=100)]
+    settings = ScheduleSettings(name=name, update=4)
+    drawn = Schedule(turns, settings, 0).before(2000)
+    assert drawn["large"] / 8000 == pytest.approx(share, abs=0.02)
+    assert Schedule(turns, settings, 1).before(2000) != drawn
+
+
+@given(turns, settings_of_schedules, st.integers(1, 4), st.integers(1, 4), st.integers(0, 11))
+def test_a_resumed_schedule_is_the_rest_of_the_whole(turns, settings, epoch, epochs, step):
     step = min(step, epoch * epochs)
-    size = sum(turn.repeats for turn in turns)
+    schedule = Schedule(turns, settings)
     batches = {turn.task: 2 for turn in turns}
-    whole = list(tickets(turns, 0, epoch * epochs, epoch, batches, evaluate_first=True))
-    rest = list(tickets(turns, step * size, epoch * epochs, epoch, batches, evaluate_first=False))
+    whole = list(tickets(schedule, 0, epoch * epochs, epoch, batches, evaluate_first=True))
+    rest = list(tickets(schedule, step, epoch * epochs, epoch, batches, evaluate_first=False))
     assert whole[len(whole) - len(rest) :] == rest
-    assert sum(t.split == "train" for t in rest) == (epoch * epochs - step) * size
+    assert sum(s[0].split == "train" for s in rest) == epoch * epochs - step
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +240,7 @@ def test_a_run_leaves_what_the_docs_say(finished, catalogue):
     assert umedpt.Mix.load(finished / "mix.yaml") == small_mix(catalogue)
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["plugins"]["umedpt-task-shapes"] == "0.1.0"
-    files = {p.name for p in finished.rglob("*") if p.is_file()}
+    files = {p.name for p in finished.rglob("*") if p.is_file() and p.parent.name != "tensorboard"}
     assert files == {
         *("mix.yaml", "environment.json", "metrics.jsonl", "predictions.png", "config.json"),
         *("model.safetensors", "optimizer.safetensors", "state.json"),
@@ -283,14 +334,14 @@ def _tiny():
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     model, optimizer = _tiny()
-    first = checkpoints.save_checkpoint(tmp_path, model, optimizer, {"step": 1})
+    first = checkpoints.save_checkpoint(tmp_path, {"model": model}, optimizer, {"step": 1}, 2)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(umedpt.UmedptError, match=r"No space left.*free some space"):
-        checkpoints.save_checkpoint(tmp_path, model, optimizer, {"step": 2})
+        checkpoints.save_checkpoint(tmp_path, {"model": model}, optimizer, {"step": 2}, 2)
     assert checkpoints.list_checkpoints(tmp_path) == [first]
     assert list(tmp_path.iterdir()) == [first]
 
@@ -298,7 +349,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
 def test_checkpoints_round_trip_keep_two_and_name_damage(tmp_path):
     model, optimizer = _tiny()
     for step in (1, 2, 3):
-        path = checkpoints.save_checkpoint(tmp_path, model, optimizer, {"step": step})
+        path = checkpoints.save_checkpoint(tmp_path, {"model": model}, optimizer, {"step": step}, 2)
     assert [p.name for p in checkpoints.list_checkpoints(tmp_path)] == [
         "step-00000002",
         "step-00000003",
@@ -307,7 +358,7 @@ def test_checkpoints_round_trip_keep_two_and_name_damage(tmp_path):
         f"{key}:{name}" for key in ("step", "exp_avg", "exp_avg_sq") for name in ("weight", "bias")
     }
     other, fresh = _tiny()
-    assert checkpoints.load_checkpoint(path, other, fresh) == {"step": 3}
+    assert checkpoints.load_checkpoint(path, {"model": other}, fresh) == {"step": 3}
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
         a, b = optimizer.state[mine], fresh.state[theirs]
@@ -315,7 +366,7 @@ def test_checkpoints_round_trip_keep_two_and_name_damage(tmp_path):
         assert all(torch.equal(a[key], b[key]) for key in a)
     (path / "model.safetensors").write_bytes(b"\0" * 9)
     with pytest.raises(umedpt.UmedptError, match="damaged"):
-        checkpoints.load_checkpoint(path, other, fresh)
+        checkpoints.load_checkpoint(path, {"model": other}, fresh)
 
 
 def pneumonia(tmp_path: Path) -> Path:

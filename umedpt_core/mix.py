@@ -43,16 +43,38 @@ class Architecture(_Section):
 
 
 class ScheduleSettings(_Section):
-    """How tasks take turns; `cyclic`: every task in every optimizer step."""
+    """How tasks take turns.
 
-    name: Literal["cyclic"] = "cyclic"
+    Attributes:
+        name: ``cyclic``: every task in every optimizer step. ``traditional``: likewise in turn,
+            but a step after every batch, without accumulation. ``balanced`` and ``weighted``:
+            drawn at random, by the size of the datasets or by `repeats`.
+        update: Batches an optimizer step; None: 1 for ``traditional``, else those of a cycle.
+    """
+
+    name: Literal["cyclic", "traditional", "balanced", "weighted"] = "cyclic"
+    update: int | None = Field(None, ge=1)
 
 
 class OptimizerSettings(_Section):
-    """AdamW for all parameters."""
+    """AdamW for all parameters.
+
+    Attributes:
+        lr: Learning rate.
+        weight_decay: Weight decay.
+        schedule: The rate after the warm-up: ``constant``, or ``cosine`` down to 0.
+        warmup: Optimizer steps in which the rate rises linearly.
+        clip: The largest norm of all gradients together; None does not clip.
+        layer_decay: Factor of the rate from each of the encoder's layers to the one before it;
+            None: one rate for all.
+    """
 
     lr: float = Field(1e-3, gt=0, lt=10)
     weight_decay: float = Field(0.05, ge=0, lt=10)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0)
+    clip: float | None = Field(None, gt=0)
+    layer_decay: float | None = Field(None, gt=0, le=1)
 
 
 class TaskSettings(_Section):
@@ -98,7 +120,13 @@ class Mix(_Section):
         epochs: Number of evaluations, so to speak: an epoch is `steps_per_epoch` long.
         steps_per_epoch: Optimizer steps between two evaluations and checkpoints.
         image_size: Every instance becomes a square of this side; None: as each task says.
+        precision: ``bf16`` (autocast) or ``fp32``; None: bf16 on a GPU, fp32 elsewhere.
+        ema: Decay of an average of the weights, which is then evaluated and kept; None: none.
+        compile: Compile the encoder. It pays on a GPU, after minutes.
+        share: What several processes do with a step: they share out its ``tasks``, or each takes
+            its own ``batches`` of all of them.
         window: Volumes or slides of a task that are in use at a time and share its batches.
+        keep: Checkpoints to keep; the latest is always one of them.
         select: The model to keep: the ``last``, as in the paper, or the ``best`` by mean held-out
             loss.
         log_every: Optimizer steps between two train rows of ``metrics.jsonl``.
@@ -117,6 +145,11 @@ class Mix(_Section):
     steps_per_epoch: int = Field(100, ge=1)
     image_size: int | None = Field(None, ge=32)
     window: int = Field(8, ge=1)
+    precision: Literal["bf16", "fp32"] | None = None
+    ema: float | None = Field(None, gt=0, lt=1)
+    compile: bool = False
+    share: Literal["tasks", "batches"] = "tasks"
+    keep: int = Field(2, ge=1)
     select: Literal["last", "best"] = "last"
     log_every: int = Field(10, ge=1)
     skip_limit: float = Field(0.05, ge=0, le=1)

@@ -26,6 +26,12 @@ cache_option = click.option(
 @click.argument("file", type=click.Path())
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The run's folder.")
 @click.option("--resume", is_flag=True, help="Go on from the latest checkpoint.")
+@click.option(
+    "--init-from",
+    metavar="RUN",
+    type=click.Path(path_type=Path),
+    help="Start from a run's weights and optimizer state, by parameter name.",
+)
 @settings_option
 @data_root_option
 @roots_option
@@ -38,6 +44,7 @@ def pretrain(
     file: str,
     output: Path,
     resume: bool,
+    init_from: Path | None,
     settings: tuple[str, ...],
     data_root: Path | None,
     roots: tuple[str, ...],
@@ -60,6 +67,7 @@ def pretrain(
         output,
         catalogue=session.catalogue,
         resume=resume,
+        init_from=init_from,
         data_root=data_root,
         roots=parse_roots(roots),
         device=device,

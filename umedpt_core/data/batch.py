@@ -51,6 +51,7 @@ class Batch:
         ids: The cases, one a target.
         skips: What went wrong on the way.
         seconds: Time that the loading took in the worker.
+        waited: Time that training stood still for it.
         bags: Where cases are bags of instances, how many each holds: B is their sum, and the
             instances of a bag follow each other. Else empty.
     """
@@ -61,6 +62,7 @@ class Batch:
     ids: tuple[str, ...] = ()
     skips: tuple[Skip, ...] = ()
     seconds: float = 0.0
+    waited: float = 0.0
     bags: tuple[int, ...] = ()
 
     def __len__(self) -> int:

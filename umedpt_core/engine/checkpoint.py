@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,24 @@ from torch import nn
 
 from ..errors import UmedptError
 
-KEEP = 2
-"""The latest, and one before it in case its disk block is damaged."""
+UNFINISHED = ".writing-"
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path,
+    models: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    keep: int,
 ) -> Path:
     """Write a checkpoint, then remove old ones.
 
     Args:
         folder: The run's ``checkpoints``.
-        model: All its parameters and buffers are saved.
+        models: ``model``, and ``average`` where there is one: parameters and buffers are saved.
         optimizer: Its state is saved by parameter name.
         state: JSON; ``step`` names the checkpoint.
+        keep: How many of the latest checkpoints to keep.
 
     Raises:
         UmedptError: The disk is full or unwritable; earlier checkpoints are untouched.
@@ -37,18 +42,24 @@ def save_checkpoint(
     target = folder / f"step-{state['step']:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        for left in folder.glob(f"{UNFINISHED}*"):  # by a killed process
+            shutil.rmtree(left)
+        temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
         try:
-            tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-            save_file(tensors, temporary / "model.safetensors")
-            save_file(_named_state(model, optimizer), temporary / "optimizer.safetensors")
+            for name, model in models.items():
+                tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+                save_file(tensors, temporary / f"{name}.safetensors")
+            optimizer_state = _named_state(models["model"], optimizer)
+            save_file(optimizer_state, temporary / "optimizer.safetensors")
             (temporary / "state.json").write_text(json.dumps(state))
             for file in temporary.iterdir():
                 _sync(file)
+            _sync(temporary)
             if target.exists():
-                shutil.rmtree(target)
+                target.rename(temporary / "before")
             temporary.rename(target)
             _sync(folder)
+            shutil.rmtree(target / "before", ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, SafetensorError) as error:
@@ -56,8 +67,8 @@ def save_checkpoint(
             f"cannot write the checkpoint {target}: {error}; free some space, then go on with "
             "--resume from the checkpoint before it"
         ) from error
-    for old in list_checkpoints(folder)[:-KEEP]:
-        shutil.rmtree(old)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
     return target
 
 
@@ -67,23 +78,47 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, models: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Load a checkpoint into a model and its optimizer, and return its state.
+    """Load a checkpoint into models and their optimizer, and return its state.
 
     Raises:
         UmedptError: A file is damaged or does not fit.
     """
     try:
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
-        model.load_state_dict(load_file(path / "model.safetensors"))
-        _load_named_state(model, optimizer, load_file(path / "optimizer.safetensors"))
+        for name, model in models.items():
+            model.load_state_dict(load_file(path / f"{name}.safetensors"))
+        _load_named_state(models["model"], optimizer, load_file(path / "optimizer.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UmedptError(
             f"{path}: the checkpoint is damaged ({error}); remove this folder to go on from the "
             "one before it"
         ) from error
     return state
+
+
+def start_from(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Take over, by name, what fits of another run's weights and optimizer state.
+
+    Returns:
+        The parameters that stay as they are: new, or of another shape.
+
+    Raises:
+        UmedptError: A file is damaged.
+    """
+    try:
+        weights = load_file(path / "model.safetensors")
+        state = load_file(path / "optimizer.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise UmedptError(f"{path}: the checkpoint is damaged ({error})") from error
+    own = model.state_dict()
+    fits = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fits, strict=False)
+    kept = {name for name, _ in model.named_parameters() if name in fits}
+    named = {k: v for k, v in state.items() if k.partition(":")[2] in kept}
+    _load_named_state(model, optimizer, named)
+    return sorted(name for name, _ in model.named_parameters() if name not in fits)
 
 
 def _named_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -98,7 +133,8 @@ def _load_named_state(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
 ) -> None:
     parameters = dict(model.named_parameters())
-    order = {id(p): i for i, p in enumerate(optimizer.param_groups[0]["params"])}
+    listed = [p for group in optimizer.param_groups for p in group["params"]]
+    order = {id(p): i for i, p in enumerate(listed)}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for full_name, value in tensors.items():
         key, _, name = full_name.partition(":")

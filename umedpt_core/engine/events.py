@@ -20,14 +20,16 @@ class Events:
     """Writes each event as a line of JSON, then hands it to every listener.
 
     Args:
-        folder: The run's folder.
+        folder: The run's folder; None writes nothing.
         listeners: Objects with ``log(event)`` and ``close()``; one that fails is dropped with a
             warning.
         warn: Takes a line of text.
     """
 
-    def __init__(self, folder: Path, listeners: Iterable[Any], warn: Callable[[str], None]) -> None:
-        self._file = (folder / FILE).open("a")
+    def __init__(
+        self, folder: Path | None, listeners: Iterable[Any], warn: Callable[[str], None]
+    ) -> None:
+        self._file = None if folder is None else (folder / FILE).open("a")
         self._listeners = list(listeners)
         self._warn = warn
 
@@ -38,6 +40,8 @@ class Events:
             UmedptError: The file cannot be written.
         """
         row = {"event": event, **{k: v for k, v in fields.items() if not _undefined(v)}}
+        if self._file is None:
+            return
         try:
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
@@ -50,7 +54,8 @@ class Events:
     def close(self) -> None:
         """Close the file and the listeners."""
         self._tell("close")
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _tell(self, method: str, *arguments: Any) -> None:
         for listener in list(self._listeners):

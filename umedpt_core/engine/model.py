@@ -35,7 +35,10 @@ class Model(nn.Module):
 
     Attributes:
         heads: The tasks' own parameters, by name.
+        bf16: Whether matrix products and convolutions run in bfloat16 (autocast).
     """
+
+    bf16 = False
 
     def __init__(self, blocks: SharedBlocks, labels: Mapping[str, LabelType], seed: int) -> None:
         super().__init__()
@@ -49,7 +52,8 @@ class Model(nn.Module):
     def loss(self, batch: Batch) -> Tensor:
         """The scalar loss of one task's batch."""
         task = batch.ticket.task
-        return self.labels[task].loss(self.heads[task], self.blocks, batch)
+        with torch.autocast(batch.x_BCHW.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.labels[task].loss(self.heads[task], self.blocks, batch)
 
     def predict(self, task: str, x_BCHW: Tensor) -> Any:
         """The prediction of one task for images with values in [0, 1].
@@ -58,7 +62,8 @@ class Model(nn.Module):
             task: Its name.
             x_BCHW: B x 3 x H x W; for bags of N instances B x N x 3 x H x W.
         """
-        return self.labels[task].predict(self.heads[task], self.blocks, x_BCHW)
+        with torch.autocast(x_BCHW.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.labels[task].predict(self.heads[task], self.blocks, x_BCHW)
 
 
 def build_blocks(

@@ -7,30 +7,31 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from timm.utils import ModelEmaV3
+from torch import nn
 
 from ..catalogue import Catalogue, load_catalogue
 from ..counters import seed_of
-from ..data.batch import Batch
-from ..data.cache import Cache
-from ..data.loader import Instances, make_loader
 from ..data.tasks import TaskData, open_task
 from ..data.visits import cache_for
 from ..errors import ConfigError
 from ..mix import Mix
 from ..use.sheet import prediction_sheet
-from .checkpoint import list_checkpoints, load_checkpoint
+from .checkpoint import list_checkpoints, load_checkpoint, start_from
+from .distributed import join_ranks
 from .events import Events, forget_after, open_loggers
 from .model import Model, blocks_needed, build_blocks, save_model
+from .optimizer import make_optimizer
 from .progress import Progress
-from .run import Run, stopping_on_signals
-from .schedule import Turn, tickets
+from .run import Run, Setting, stopping_on_signals
+from .stream import Stream
 from .train import train
 
 
@@ -45,6 +46,7 @@ def pretrain(
     device: str | None = None,
     workers: int | None = None,
     cache_gb: float = 8.0,
+    init_from: Path | str | None = None,
     quiet: bool = False,
 ) -> Path:
     """Pretrain the shared blocks on a mix of tasks (paper: Algorithm 1).
@@ -61,6 +63,8 @@ def pretrain(
             on it. Default: one less than the cores, at most 8.
         cache_gb: Disk space for loaded volumes, in GB, under ``UMEDPT_CACHE``. Results do not
             depend on it; where it is too small for the mix's window, cases are loaded again.
+        init_from: A run whose weights and optimizer state, by parameter name, a new run starts
+            from.
         quiet: Show no progress.
 
     Returns:
@@ -76,69 +80,91 @@ def pretrain(
     folder = Path(output)
     catalogue = catalogue or load_catalogue()
     mix.check(catalogue)
-    _check_folder(folder, mix, resume)
     if resume and (folder / "model").is_dir():
+        check_folder(folder, mix, resume)
         return folder
-    target = choose_device(device)
-    tasks = open_mix(mix, catalogue, data_root, roots or {})
+    with join_ranks() as ranks:
+        if ranks.first:
+            check_folder(folder, mix, resume)
+        target = choose_device(device or ranks.device)
+        tasks = open_mix(mix, catalogue, data_root, roots or {})
+        model = build_model(mix, catalogue, tasks).to(target)
+        model.bf16 = mix.precision == "bf16" or (mix.precision is None and target.type == "cuda")
+        optimizer = make_optimizer(model, mix.optimizer)
+        average = ModelEmaV3(model, mix.ema) if mix.ema else None
+        if ranks.first:
+            _prepare_folder(folder, mix, catalogue)
+        ranks.gather("prepared")
+        state = _load_state(folder, model, average, optimizer, init_from)
+        if ranks.first:
+            forget_after(folder, state.get("step", -1), evaluated=state.get("evaluated", False))
+        ranks.same_start(model)
+        if mix.compile:
+            model.blocks.encoder.compile()
+        stream = Stream(mix, tasks, state, ranks, model)
+        with (
+            cache_for(tasks.values(), cache_gb) as cache,
+            closing(stream.batches(target, default_workers(workers), cache)) as batches,
+            Progress(
+                _headlines(tasks, catalogue),
+                state.get("step", 0),
+                mix.epochs * mix.steps_per_epoch,
+                quiet=quiet or not ranks.first,
+            ) as progress,
+        ):
+            if model.blocks.swap_report.replaced:
+                progress.warn(f"norm {mix.norm}: {model.blocks.swap_report}")
+            loggers = open_loggers(catalogue, folder, progress.warn) if ranks.first else []
+            listeners = [progress, *loggers]
+            events_folder = folder if ranks.first else None
+            with closing(Events(events_folder, listeners, progress.warn)) as events:
+                best = folder / "checkpoints" / "best"
 
-    needs = blocks_needed(catalogue, tasks)
-    blocks = build_blocks(catalogue, needs, mix.architecture, mix.seed)
-    model = Model(blocks, {name: task.label for name, task in tasks.items()}, mix.seed).to(target)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), mix.optimizer.lr, weight_decay=mix.optimizer.weight_decay, fused=True
-    )
-    state = _prepare_folder(folder, mix, catalogue, model, optimizer)
+                def keep_best() -> None:
+                    if mix.select == "best" and ranks.first:
+                        _save(best, run.kept_model, mix, tasks, catalogue)
 
-    def save(place: Path) -> None:
-        temporary = place.with_name(f".{place.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        save_model(model, temporary, mix.architecture, tasks, catalogue)
-        shutil.rmtree(place, ignore_errors=True)
-        temporary.rename(place)
-
-    best = folder / "checkpoints" / "best"
-    specs = {name: catalogue.tasks[name].spec for name in tasks}
-    headlines = {n: catalogue.label_types[s.label_type].spec.metrics[0] for n, s in specs.items()}
-    steps = mix.epochs * mix.steps_per_epoch
-    with (
-        cache_for(tasks.values(), cache_gb) as cache,
-        closing(_batches(mix, tasks, state, target, default_workers(workers), cache)) as batches,
-        Progress(headlines, state.get("step", 0), steps, quiet=quiet) as progress,
-    ):
-        if blocks.swap_report.replaced:
-            progress.warn(f"norm {mix.norm}: {blocks.swap_report}")
-        listeners = [progress, *open_loggers(catalogue, folder, progress.warn)]
-        with closing(Events(folder, listeners, progress.warn)) as events:
-            run = Run(
-                folder,
-                mix,
-                model,
-                optimizer,
-                tasks,
-                batches,
-                events,
-                progress,
-                (lambda: save(best)) if mix.select == "best" else (lambda: None),
-                state,
-            )
-            with stopping_on_signals(run):
-                if _evaluates_first(mix, state):
-                    run.evaluate()
-                if run.step < run.steps:
-                    train(model, batches, optimizer, run)
-            run.end()
-        if cache and (again := cache.reloads()):
-            progress.warn(
-                f"{again} times a case was loaded again: the cache of {cache_gb:g} GB is too small "
-                f"for a window of {mix.window}; next time raise --cache-gb or lower window"
-            )
-        if mix.select == "best" and best.is_dir():
-            shutil.copytree(best, folder / "model", dirs_exist_ok=True)
-        else:
-            save(folder / "model")
-        prediction_sheet(model, tasks, "val").save(folder / "predictions.png")
+                setting = Setting(
+                    folder=folder,
+                    mix=mix,
+                    tasks=tasks,
+                    evaluated=stream.evaluated,
+                    batches=batches,
+                    consumed=stream.consumed,
+                    events=events,
+                    progress=progress,
+                    ranks=ranks,
+                    keep_best=keep_best,
+                )
+                run = Run(setting, model, average, optimizer, state)
+                with stopping_on_signals(run):
+                    if stream.evaluates_first:
+                        run.evaluate()
+                    if run.step < run.steps:
+                        train(model, batches, optimizer, run)
+                if cache and (again := cache.reloads()):
+                    progress.warn(
+                        f"{again} times a case was loaded again: the cache of {cache_gb:g} GB is "
+                        f"too small for a window of {mix.window}; next time raise --cache-gb or "
+                        "lower window"
+                    )
+                if ranks.first:
+                    sheet = prediction_sheet(run.kept_model, tasks, "val")
+                    sheet.save(folder / "predictions.png")
+                    events.emit("pictures", step=run.step, epoch=run.epoch, path="predictions.png")
+                    if mix.select == "best" and best.is_dir():
+                        shutil.copytree(best, folder / "model", dirs_exist_ok=True)
+                    else:
+                        _save(folder / "model", run.kept_model, mix, tasks, catalogue)
+                run.end()
+        ranks.gather("finished")
     return folder
+
+
+def build_model(mix: Mix, catalogue: Catalogue, tasks: Mapping[str, TaskData]) -> Model:
+    """The model of a mix before training: shared blocks and a head a task."""
+    blocks = build_blocks(catalogue, blocks_needed(catalogue, tasks), mix.architecture, mix.seed)
+    return Model(blocks, {name: task.label for name, task in tasks.items()}, mix.seed)
 
 
 def open_mix(
@@ -194,35 +220,12 @@ def default_workers(workers: int | None) -> int:
     return min(8, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
 
 
-def _evaluates_first(mix: Mix, state: dict[str, Any]) -> bool:
-    step = state.get("step", 0)
-    return step % mix.steps_per_epoch == 0 and not state.get("evaluated", False)
+def check_folder(folder: Path, mix: Mix, resume: bool) -> None:
+    """Refuse a folder that is not this mix's run.
 
-
-def _batches(
-    mix: Mix,
-    tasks: Mapping[str, TaskData],
-    state: dict[str, Any],
-    device: torch.device,
-    workers: int,
-    cache: Cache | None,
-) -> Generator[Batch, None, None]:
-    turns = [Turn(entry.task, entry.repeats, entry.weight) for entry in mix.tasks]
-    stream = tickets(
-        turns,
-        start=state.get("step", 0) * sum(turn.repeats for turn in turns),
-        steps=mix.epochs * mix.steps_per_epoch,
-        steps_per_epoch=mix.steps_per_epoch,
-        batches={name: task.batches("val") for name, task in tasks.items()},
-        evaluate_first=_evaluates_first(mix, state),
-    )
-    instances = Instances(tasks, mix.seed, window=mix.window, cache=cache)
-    loader = make_loader(instances, stream, workers, pin_memory=device.type == "cuda")
-    for batch in loader:
-        yield batch.to(device)
-
-
-def _check_folder(folder: Path, mix: Mix, resume: bool) -> None:
+    Raises:
+        ConfigError: It is something else, or a run that is not to be resumed.
+    """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / "mix.yaml").is_file():
@@ -238,23 +241,49 @@ def _check_folder(folder: Path, mix: Mix, resume: bool) -> None:
         )
 
 
-def _prepare_folder(
-    folder: Path,
-    mix: Mix,
-    catalogue: Catalogue,
-    model: Model,
-    optimizer: torch.optim.Optimizer,
-) -> dict[str, Any]:
-    """Make the run's folder, or load what the latest checkpoint in it holds."""
+def _headlines(tasks: Iterable[str], catalogue: Catalogue) -> dict[str, str]:
+    label_types = {name: catalogue.tasks[name].spec.label_type for name in tasks}
+    found = {n: catalogue.label_types[name].spec for n, name in label_types.items()}
+    return {name: spec.metrics[0] for name, spec in found.items()}
+
+
+def _save(place: Path, model: Model, mix: Mix, tasks: Iterable[str], catalogue: Catalogue) -> None:
+    """Save a model whole or not at all."""
+    temporary = place.with_name(f".{place.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    save_model(model, temporary, mix.architecture, tasks, catalogue)
+    shutil.rmtree(place, ignore_errors=True)
+    temporary.rename(place)
+
+
+def _prepare_folder(folder: Path, mix: Mix, catalogue: Catalogue) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mix.yaml").write_text(mix.dump())
     names = [entry.task for entry in mix.by_name]
     (folder / "environment.json").write_text(json.dumps(environment(catalogue, names), indent=1))
-    state: dict[str, Any] = {}
+
+
+def _load_state(
+    folder: Path,
+    model: Model,
+    average: ModelEmaV3 | None,
+    optimizer: torch.optim.Optimizer,
+    init_from: Path | str | None,
+) -> dict[str, Any]:
+    """What the latest checkpoint holds, its weights loaded; a new run may start from another's."""
+    models: dict[str, nn.Module] = {"model": model}
+    if average:
+        models["average"] = average.module
     if found := list_checkpoints(folder / "checkpoints"):
-        state = load_checkpoint(found[-1], model, optimizer)
-    forget_after(folder, state.get("step", -1), evaluated=state.get("evaluated", False))
-    return state
+        return load_checkpoint(found[-1], models, optimizer)
+    if init_from is not None:
+        others = list_checkpoints(Path(init_from) / "checkpoints")
+        if not others:
+            raise ConfigError(f"--init-from {init_from}: no run with a checkpoint is there")
+        start_from(others[-1], model, optimizer)
+        if average:
+            average.module.load_state_dict(model.state_dict())
+    return {}
 
 
 def environment(catalogue: Catalogue, tasks: Iterable[str]) -> dict[str, Any]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import signal
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from ..data.batch import Batch
@@ -20,25 +21,52 @@ from ..data.tasks import TaskData
 from ..errors import Interrupted, UmedptError
 from ..mix import Mix
 from .checkpoint import save_checkpoint
+from .distributed import Ranks
 from .evaluate import evaluate
 from .events import Events
 from .model import Model
+from .optimizer import clip, set_rate
 from .progress import Progress
+from .skips import Skips
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run is made of.
+
+    Attributes:
+        folder: The run's folder.
+        mix: What is trained, and how.
+        tasks: The opened tasks.
+        evaluated: Those that this process evaluates.
+        batches: The one stream of batches, training and evaluation in the schedule's order.
+        consumed: Given a number of optimizer steps, each task's batches up to there.
+        events: Takes what happens.
+        progress: Shows it.
+        ranks: This process among the others.
+        keep_best: Called when the mean held-out loss is the lowest so far.
+    """
+
+    folder: Path
+    mix: Mix
+    tasks: Mapping[str, TaskData]
+    evaluated: frozenset[str]
+    batches: Iterator[Batch]
+    consumed: Callable[[int], Mapping[str, int]]
+    events: Events
+    progress: Progress
+    ranks: Ranks
+    keep_best: Callable[[], None]
 
 
 class Run:
     """The state of a run between its steps.
 
     Args:
-        folder: The run's folder.
-        mix: What is trained, and how.
+        setting: What surrounds it.
         model: In training.
+        average: The average of its weights, where the mix asks for one.
         optimizer: Over all parameters.
-        tasks: The opened tasks.
-        batches: The one stream of batches, training and evaluation in the schedule's order.
-        events: Takes what happens.
-        progress: Shows it.
-        keep_best: Called when the mean held-out loss is the lowest so far.
         state: A checkpoint's state to go on from.
 
     Attributes:
@@ -48,42 +76,57 @@ class Run:
 
     def __init__(
         self,
-        folder: Path,
-        mix: Mix,
+        setting: Setting,
         model: Model,
+        average: ModelEmaV3 | None,
         optimizer: torch.optim.Optimizer,
-        tasks: Mapping[str, TaskData],
-        batches: Iterator[Batch],
-        events: Events,
-        progress: Progress,
-        keep_best: Callable[[], None],
         state: dict[str, Any],
     ) -> None:
-        self.folder, self.mix, self.model, self.optimizer = folder, mix, model, optimizer
-        self.tasks, self.batches, self.events, self.progress = tasks, batches, events, progress
-        self.keep_best = keep_best
-        self.seed = mix.seed
-        self.steps = mix.epochs * mix.steps_per_epoch
+        self.setting, self.mix = setting, setting.mix
+        self.model, self.average, self.optimizer = model, average, optimizer
+        self.seed = self.mix.seed
+        self.steps = self.mix.epochs * self.mix.steps_per_epoch
         self.step: int = state.get("step", 0)
         self.best: float | None = state.get("best")
         self.evaluated: bool = state.get("evaluated", False)
-        self.skipped: dict[str, dict[str, str]] = defaultdict(dict, state.get("skipped", {}))
-        self.dropped: dict[str, dict[str, int]] = defaultdict(dict, state.get("dropped", {}))
-        self.stopping: int | None = None
-        self._losses: dict[str, list[Tensor]] = defaultdict(list)
-        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self.stopping = 0
+        self._agreed = 0
+        cases = {n: sum(map(len, t.cases.values())) for n, t in setting.tasks.items()}
+        self.skips = Skips(cases, self.mix.skip_limit, state)
+        self._places = {task: place for place, task in enumerate(sorted(setting.tasks))}
+        device = next(model.parameters()).device
+        self._losses = torch.zeros(len(self._places), device=device)  # read when logged, not before
+        self._counts = torch.zeros(len(self._places), 3)  # batches, seconds loading, seconds waited
 
     @property
     def epoch(self) -> int:
         """Epochs begun, from 1; 0 before the first step."""
         return -(-self.step // self.mix.steps_per_epoch)
 
+    @property
+    def _stops(self) -> int:
+        """Several processes stop after the step before whose update they have agreed to."""
+        return self.stopping if self.setting.ranks.world == 1 else self._agreed
+
+    @property
+    def kept_model(self) -> Model:
+        """The model that is evaluated and saved: the average, where there is one."""
+        kept: Model = self.average.module if self.average else self.model
+        return kept
+
     def record(self, batch: Batch, loss: Tensor | None) -> None:
         """Note a training batch; its loss stays on the device until it is logged."""
         self._note_skips(batch)
         if loss is not None:
-            self._losses[batch.ticket.task].append(loss)
-            self._seconds[batch.ticket.task].append(batch.seconds)
+            place = self._places[batch.ticket.task]
+            self._losses[place] += loss
+            self._counts[place] += torch.tensor([1.0, batch.seconds, batch.waited])
+
+    def before_update(self) -> None:
+        """Sum the gradients over all processes, clip them, and set the step's learning rate."""
+        self._agreed = self.setting.ranks.sum_gradients(self.model, self.stopping)
+        clip(self.model, self.mix.optimizer.clip)
+        set_rate(self.optimizer, self.mix.optimizer, self.step, self.steps)
 
     def end_step(self) -> bool:
         """Log, evaluate, checkpoint; whether the run is at its end.
@@ -94,111 +137,110 @@ class Run:
         """
         self.step += 1
         self.evaluated = False
-        self.progress.step(self.step)
+        if self.average:
+            self.average.update(self.model)
+        self.setting.progress.step(self.step)
         ends_epoch = self.step % self.mix.steps_per_epoch == 0
-        if self.step == 1 or self.step % self.mix.log_every == 0 or ends_epoch or self.stopping:
+        if self.step == 1 or self.step % self.mix.log_every == 0 or ends_epoch or self._stops:
             self._log_losses()
         if ends_epoch:
             self.evaluate()
-        if ends_epoch or self.stopping:
+        if ends_epoch or self._stops:
             self._save()
-        if self.stopping and self.step < self.steps:
+        if self._stops and self.step < self.steps:
             raise Interrupted(
                 f"stopped after step {self.step} of {self.steps}, all saved; to go on, give the "
-                f"same command with --resume (run folder {self.folder})"
+                f"same command with --resume (run folder {self.setting.folder})"
             )
         return self.step == self.steps
 
     def evaluate(self) -> None:
-        """Evaluate every task on its held-out cases, unless asked to stop meanwhile."""
-        count = sum(task.batches("val") for task in self.tasks.values())
-        results = evaluate(self.model, self._until_stopped(islice(self.batches, count)))
-        if self.stopping:
+        """Evaluate every task on its held-out cases; alone, until asked to stop meanwhile."""
+        ranks, own = self.setting.ranks, self.setting.evaluated
+        ranks.mean_buffers(self.model)
+        count = sum(self.setting.tasks[task].batches("val") for task in own)
+        batches = islice(self.setting.batches, count)
+        results = evaluate(self.kept_model, self._until_stopped(batches))
+        if self.stopping and ranks.world == 1:
             return
-        for task, values in results.items():
-            self.events.emit(
-                "eval", step=self.step, epoch=self.epoch, split="val", task=task, **values
-            )
+        for others in ranks.gather(results):
+            results |= others
+        for task, values in sorted(results.items()):
+            self._emit("eval", split="val", task=task, **values)
         self.evaluated = True
         mean = sum(values["loss"] for values in results.values()) / max(1, len(results))
         if self.best is None or mean < self.best:
             self.best = mean
-            self.keep_best()
+            self.setting.keep_best()
 
     def end(self) -> None:
         """Record the end and what could not be used."""
-        self.events.emit(
+        self._exchange_skips()
+        skipped, dropped = self.skips.skipped, self.skips.dropped
+        self._emit(
             "end",
-            step=self.step,
-            epoch=self.epoch,
-            skipped={task: len(cases) for task, cases in sorted(self.skipped.items())},
-            dropped={task: sum(cases.values()) for task, cases in sorted(self.dropped.items())},
+            skipped={task: len(cases) for task, cases in sorted(skipped.items())},
+            dropped={task: sum(cases.values()) for task, cases in sorted(dropped.items())},
         )
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        self.setting.events.emit(event, step=self.step, epoch=self.epoch, **fields)
 
     def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            if self.stopping:
+            if self.stopping and self.setting.ranks.world == 1:
                 return
             self._note_skips(batch)
             yield batch
 
     def _log_losses(self) -> None:
-        for task in sorted(self._losses):
-            loss = float(torch.stack(self._losses[task]).mean())
+        losses = self.setting.ranks.sum(self._losses).tolist()
+        counts = self.setting.ranks.sum(self._counts).tolist()
+        for (task, place), loss in zip(self._places.items(), losses, strict=True):
+            batches, loading, waited = counts[place]
+            if not batches:
+                continue
             if not math.isfinite(loss):
                 raise UmedptError(
                     f"the loss of {task} is {loss} before step {self.step}; lower optimizer.lr "
                     f"(now {self.mix.optimizer.lr:g}) and start anew, or look at its data"
                 )
-            seconds = sum(self._seconds[task]) / len(self._seconds[task])
-            self.events.emit(
+            self._emit(
                 "train",
-                step=self.step,
-                epoch=self.epoch,
                 split="train",
                 task=task,
-                loss=loss,
-                seconds=round(seconds, 4),
+                loss=loss / batches,
+                seconds=round(loading / batches, 4),
+                waited=round(waited / batches, 4),
             )
-        self._losses.clear()
-        self._seconds.clear()
+        self._losses.zero_()
+        self._counts.zero_()
 
     def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "best": self.best,
-            "evaluated": self.evaluated,
-            "skipped": self.skipped,
-            "dropped": self.dropped,
-        }
-        save_checkpoint(self.folder / "checkpoints", self.model, self.optimizer, state)
+        self._exchange_skips()
+        if self.setting.ranks.first:
+            models = {"model": self.model}
+            if self.average:
+                models["average"] = self.average.module
+            state = {
+                "step": self.step,
+                "best": self.best,
+                "evaluated": self.evaluated,
+                "consumed": dict(self.setting.consumed(self.step)),
+                "skipped": self.skips.skipped,
+                "dropped": self.skips.dropped,
+            }
+            folder = self.setting.folder / "checkpoints"
+            save_checkpoint(folder, models, self.optimizer, state, self.mix.keep)
+        self.setting.ranks.gather("saved")
 
     def _note_skips(self, batch: Batch) -> None:
-        """Report each unusable case once; too many of them end the run."""
-        if not batch.skips:
-            return
-        task, split = batch.ticket.task, batch.ticket.split
-        for skip in batch.skips:
-            known: dict[str, Any] = (self.skipped if skip.fatal else self.dropped)[task]
-            if skip.case in known:
-                continue
-            known[skip.case] = skip.reason if skip.fatal else skip.dropped
-            self.events.emit(
-                "skip",
-                step=self.step,
-                epoch=self.epoch,
-                split=split,
-                task=task,
-                case=skip.case,
-                reason=skip.reason,
-            )
-        cases = sum(len(split) for split in self.tasks[task].cases.values())
-        if len(bad := self.skipped.get(task, {})) > self.mix.skip_limit * cases:
-            case, reason = next(iter(bad.items()))
-            raise UmedptError(
-                f"{task}: {len(bad)} of {cases} cases cannot be used, more than skip_limit "
-                f"({self.mix.skip_limit:.0%}); mend or remove them, the first is {case}: {reason}"
-            )
+        for row in self.skips.note(batch):
+            self._emit("skip", **row)
+
+    def _exchange_skips(self) -> None:
+        for row in self.skips.exchange(self.setting.ranks):
+            self._emit("skip", **row)
 
 
 @contextmanager
@@ -212,7 +254,7 @@ def stopping_on_signals(run: Run) -> Iterator[None]:
         if run.stopping:
             raise KeyboardInterrupt
         run.stopping = number
-        run.progress.warn("stopping after this step; once more to stop at once, unsaved")
+        run.setting.progress.warn("stopping after this step; once more to stop at once, unsaved")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, stop) for number in signals]

@@ -40,6 +40,7 @@ def train(
         else:
             run.record(batch, None)
         if ticket.ends_step:
+            run.before_update()  # gradients of all processes are summed here, and clipped
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if run.end_step():

@@ -113,6 +113,9 @@ class Recorder:
         """Note the loss."""
         self.loss = math.nan if loss is None else float(loss)
 
+    def before_update(self) -> None:
+        """Nothing to sum or to clip."""
+
     def end_step(self) -> bool:
         """One step is enough."""
         return True
