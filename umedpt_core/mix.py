@@ -167,6 +167,10 @@ class Mix(_Section):
         """The part of the mix that the shared blocks are built from."""
         return Architecture(encoder=self.encoder, norm=self.norm, decoders=self.decoders)
 
+    def wants_bf16(self, device: str) -> bool:
+        """Whether to train in bfloat16 on a kind of device."""
+        return self.precision == "bf16" or (self.precision is None and device == "cuda")
+
     @property
     def by_name(self) -> list[TaskSettings]:
         """The tasks in name order, in which a step runs them: listing order has no meaning."""

@@ -7,10 +7,11 @@ who loads what, nor a resumed run, changes a batch.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache, partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from .draw import Draw
 from .instances import KEPT, LASTING, kind_of
 from .tasks import TaskData
 from .window import place_at
+
+Load = Callable[[], Arrays]
 
 AHEAD = 4
 """Batches of a task whose cases a worker loads in the background."""
@@ -57,7 +60,7 @@ class Visits:
         self, tasks: Mapping[str, TaskData], seed: int, window: int, cache: Cache | None
     ) -> None:
         self.tasks, self.seed, self.window, self.cache = dict(tasks), seed, window, cache
-        self._thread: ThreadPoolExecutor | None = None  # a worker's own
+        self._ahead: SimpleQueue[tuple[str, Load]] | None = None  # a worker's own
         self._prepared: dict[str, None] = {}
 
     def of(self, ticket: Ticket) -> Iterator[tuple[Visit, Draw]]:
@@ -104,14 +107,17 @@ class Visits:
             return
         if ticket.split != "train" or get_worker_info() is None:
             return
-        self._thread = self._thread or ThreadPoolExecutor(1, "umedpt-load-ahead")
+        if self._ahead is None:
+            self._ahead = SimpleQueue()
+            # A daemon: what nobody will need any more does not hold up the end of the worker.
+            Thread(target=_prepare, args=(self.cache, self._ahead), daemon=True).start()
         first = ticket.number * task.batch_size
         for position in range(first, first + AHEAD * task.batch_size):
             visit, _ = self._at(task, position)
             key = self._key(task, visit)
             if key not in self._prepared:
                 self._prepared[key] = None
-                self._thread.submit(self.cache.prepare, key, partial(self._load, task, visit))
+                self._ahead.put((key, partial(self._load, task, visit)))
         for key in list(self._prepared)[:-1000]:
             del self._prepared[key]
 
@@ -133,6 +139,12 @@ class Visits:
     def _key(self, task: TaskData, visit: Visit) -> str:
         passes = 0 if task.instances.kind in LASTING else visit.passes
         return f"{visit.split}-{self.seed}-{task.name}-{passes}-{visit.case}"
+
+
+def _prepare(cache: Cache, ahead: SimpleQueue[tuple[str, Load]]) -> None:
+    while True:
+        with suppress(Exception):  # who takes the entry meets it again
+            cache.prepare(*ahead.get())
 
 
 def cache_for(tasks: Iterable[TaskData], gigabytes: float) -> AbstractContextManager[Cache | None]:

@@ -1,52 +1,61 @@
-"""What a step of each task costs: time to load, time to compute, memory."""
+"""What a batch of each task costs: time to load, time to compute, memory."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
-from ..data.batch import Ticket
+from ..data.batch import Batch, Ticket
 from ..data.loader import Instances
 from ..data.tasks import TaskData
+from ..data.visits import cache_for
 from .model import Model
 
+AFTERWARDS = 4
+"""Batches over which loading is averaged, once libraries are warm and the window is full."""
 
-@dataclass(frozen=True)
-class Cost:
-    """One training batch of a task.
+
+class Computed(NamedTuple):
+    """A batch forward and backward.
 
     Attributes:
-        loading: Seconds to load it in one process.
-        computing: Seconds forward and backward.
-        held: Bytes of activations, or on a GPU the peak of all memory.
-        loss: Its loss.
-        reason: Why there is no batch; else empty.
+        seconds: That it took, with everything warm.
+        held: Bytes of activations for the backward pass; on a GPU the peak of all memory.
+        loss: The batch's.
     """
 
-    loading: float
-    computing: float = 0.0
-    held: int = 0
-    loss: float = float("nan")
-    reason: str = ""
+    seconds: float
+    held: int
+    loss: float
 
 
-def cost_of(model: Model, task: TaskData, seed: int) -> Cost:
-    """Load the task's first training batch and take it forward and backward, twice.
+def load(task: TaskData, seed: int, window: int, cache_gb: float) -> tuple[Batch, float]:
+    """The task's first training batch, and the seconds that a process loads one of the next.
 
-    The first time warms up. Weights and buffers stay as they are.
+    Args:
+        task: With train opened.
+        seed: The mix's.
+        window: The mix's.
+        cache_gb: Disk space for loaded volumes.
+    """
+    with cache_for([task], cache_gb) as cache:
+        instances = Instances({task.name: task}, seed, window=window, cache=cache)
+        first = instances[Ticket("train", task.name, 0)]
+        after = [instances[Ticket("train", task.name, n + 1)].seconds for n in range(AFTERWARDS)]
+    return first, sum(after) / AFTERWARDS
+
+
+def compute(model: Model, batch: Batch) -> Computed:
+    """Take a batch forward and backward, once to warm up and once to measure.
+
+    Weights and buffers stay as they are; gradients are removed.
 
     Args:
         model: On its device; its mode is kept.
-        task: With train opened.
-        seed: The mix's.
+        batch: From the loader, not empty.
     """
-    started = time.perf_counter()
-    batch = Instances({task.name: task}, seed)[Ticket("train", task.name, 0)]
-    loading = time.perf_counter() - started
-    if not len(batch):
-        return Cost(loading, reason=batch.skips[0].reason if batch.skips else "no case")
     device = next(model.parameters()).device
     batch = batch.to(device)
     was_training = model.training
@@ -59,7 +68,6 @@ def cost_of(model: Model, task: TaskData, seed: int) -> Cost:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    computing = 0.0
     for _ in range(2):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -69,13 +77,15 @@ def cost_of(model: Model, task: TaskData, seed: int) -> Cost:
             loss = model.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         value = float(loss.detach())  # waits for the device
-        computing = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         model.zero_grad(set_to_none=True)
     model.train(was_training)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else sum(held.values())
-    return Cost(loading, computing, peak, value)
+    on_gpu = device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else sum(held.values())
+    return Computed(seconds, peak, value)
 
 
 def seconds_of(model: Model, task: TaskData, seed: int) -> float:
-    """Seconds that a batch of the task computes, at least a little."""
-    return max(1e-3, cost_of(model, task, seed).computing)
+    """Seconds that a training batch of the task computes; a little where there is none."""
+    batch = Instances({task.name: task}, seed)[Ticket("train", task.name, 0)]
+    return compute(model, batch).seconds if len(batch) else 1e-3

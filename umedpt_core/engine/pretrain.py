@@ -89,7 +89,7 @@ def pretrain(
         target = choose_device(device or ranks.device)
         tasks = open_mix(mix, catalogue, data_root, roots or {})
         model = build_model(mix, catalogue, tasks).to(target)
-        model.bf16 = mix.precision == "bf16" or (mix.precision is None and target.type == "cuda")
+        model.bf16 = mix.wants_bf16(target.type)
         optimizer = make_optimizer(model, mix.optimizer)
         average = ModelEmaV3(model, mix.ema) if mix.ema else None
         if ranks.first:
