@@ -240,7 +240,7 @@ def test_a_run_leaves_what_the_docs_say(finished, catalogue):
     assert umedpt.Mix.load(finished / "mix.yaml") == small_mix(catalogue)
     environment = json.loads((finished / "environment.json").read_text())
     assert environment["plugins"]["umedpt-task-shapes"] == "0.1.0"
-    files = {p.name for p in finished.rglob("*") if p.is_file() and p.parent.name != "tensorboard"}
+    files = {p.name for p in finished.rglob("*") if p.is_file() and "tensorboard" not in p.parts}
     assert files == {
         *("mix.yaml", "environment.json", "metrics.jsonl", "predictions.png", "config.json"),
         *("model.safetensors", "optimizer.safetensors", "state.json"),

@@ -31,6 +31,7 @@ COMMANDS = {
     "mix": "mix:mix",
     "pretrain": "pretrain:pretrain",
     "adapt": "adapt:adapt",
+    "report": "report:report",
     "data": "data:data",
     "new-plugin": "new_plugin:new_plugin",
     "check": "check:check",

@@ -97,7 +97,7 @@ def check(
 
     from ..data.inspection import inspect_task
     from ..data.tasks import find_root
-    from ..engine.pretrain import default_workers
+    from ..engine.machine import default_workers
 
     found: list[Finding] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:

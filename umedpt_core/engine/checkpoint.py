@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,61 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ..errors import UmedptError
+from ..errors import ConfigError, UmedptError, reason
 
 UNFINISHED = ".writing-"
+
+
+@contextmanager
+def written_whole(place: Path) -> Iterator[Path]:
+    """A folder to write files into, which takes its place only when all is on the disk.
+
+    Args:
+        place: An older folder there is replaced.
+
+    Raises:
+        UmedptError: The disk is full or unwritable; there is nothing new at `place`.
+    """
+    temporary = place.with_name(f"{UNFINISHED}{place.name}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            _sync(temporary)
+            if place.exists():
+                _remove(place)
+            temporary.rename(place)
+            _sync(place.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise UmedptError(
+            f"cannot write {place}: {error}; free some space, then go on with --resume"
+        ) from error
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        UmedptError: The disk is full or unwritable; the file is as it was.
+    """
+    temporary = file.with_name(f"{UNFINISHED}{file.name}")
+    try:
+        try:
+            temporary.write_text(text)
+            _sync(temporary)
+            temporary.replace(file)
+            _sync(file.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UmedptError(
+            f"cannot write {file}: {error}; free some space, then try again"
+        ) from error
 
 
 def save_checkpoint(
@@ -39,36 +91,19 @@ def save_checkpoint(
     Raises:
         UmedptError: The disk is full or unwritable; earlier checkpoints are untouched.
     """
+    for left in folder.glob(f"{UNFINISHED}*"):  # by a killed process
+        shutil.rmtree(left, ignore_errors=True)
     target = folder / f"step-{state['step']:08d}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{UNFINISHED}*"):  # by a killed process
-            shutil.rmtree(left)
-        temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
-        try:
-            for name, model in models.items():
-                tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-                save_file(tensors, temporary / f"{name}.safetensors")
-            optimizer_state = _named_state(models["model"], optimizer)
-            save_file(optimizer_state, temporary / "optimizer.safetensors")
-            (temporary / "state.json").write_text(json.dumps(state))
-            for file in temporary.iterdir():
-                _sync(file)
-            _sync(temporary)
-            if target.exists():
-                target.rename(temporary / "before")
-            temporary.rename(target)
-            _sync(folder)
-            shutil.rmtree(target / "before", ignore_errors=True)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise UmedptError(
-            f"cannot write the checkpoint {target}: {error}; free some space, then go on with "
-            "--resume from the checkpoint before it"
-        ) from error
+    with written_whole(target) as temporary:
+        for name, model in models.items():
+            tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+            save_file(tensors, temporary / f"{name}.safetensors")
+        optimizer_state = _named_state(models["model"], optimizer)
+        save_file(optimizer_state, temporary / "optimizer.safetensors")
+        (temporary / "state.json").write_text(json.dumps(state))
     for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):  # then after the next one
+            _remove(old)
     return target
 
 
@@ -92,8 +127,8 @@ def load_checkpoint(
         _load_named_state(models["model"], optimizer, load_file(path / "optimizer.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UmedptError(
-            f"{path}: the checkpoint is damaged ({error}); remove this folder to go on from the "
-            "one before it"
+            f"{path}: the checkpoint is damaged ({reason(error)}); remove this folder to go on "
+            "from the one before it"
         ) from error
     return state
 
@@ -105,20 +140,23 @@ def start_from(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
         The parameters that stay as they are: new, or of another shape.
 
     Raises:
-        UmedptError: A file is damaged.
+        ConfigError: A file is damaged, or nothing of the encoder fits.
     """
     try:
         weights = load_file(path / "model.safetensors")
         state = load_file(path / "optimizer.safetensors")
     except (OSError, SafetensorError) as error:
-        raise UmedptError(f"{path}: the checkpoint is damaged ({error})") from error
+        raise ConfigError(f"{path}: the checkpoint is damaged ({reason(error)})") from error
     own = model.state_dict()
     fits = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
+    parameters = [name for name, _ in model.named_parameters()]
+    if not any(name.startswith("blocks.encoder.") and name in fits for name in parameters):
+        raise ConfigError(f"{path}: none of its encoder's weights fit; take a run of this encoder")
     model.load_state_dict(fits, strict=False)
-    kept = {name for name, _ in model.named_parameters() if name in fits}
+    kept = {name for name in parameters if name in fits}
     named = {k: v for k, v in state.items() if k.partition(":")[2] in kept}
     _load_named_state(model, optimizer, named)
-    return sorted(name for name, _ in model.named_parameters() if name not in fits)
+    return sorted(set(parameters) - kept)
 
 
 def _named_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -141,6 +179,14 @@ def _load_named_state(
         state.setdefault(order[id(parameters[name])], {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away at once, then delete it; if that is cut short, the next save does it."""
+    gone = folder.with_name(f"{UNFINISHED}{folder.name}.old")
+    shutil.rmtree(gone, ignore_errors=True)
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

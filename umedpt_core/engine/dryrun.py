@@ -9,8 +9,9 @@ from pathlib import Path
 from ..catalogue import Catalogue
 from ..data.tasks import TaskData
 from ..mix import Mix
+from .machine import choose_device, default_workers
 from .measure import Computed, compute, load
-from .pretrain import build_model, choose_device, default_workers, open_mix
+from .pretrain import build_model, open_mix
 from .stream import make_schedule
 
 

@@ -101,7 +101,7 @@ def forget_after(folder: Path, step: int, *, evaluated: bool) -> None:
         row
         for row in read_events(folder)
         if row["step"] <= step
-        and row["event"] != "end"
+        and row["event"] not in ("pictures", "end")
         and (evaluated or row["event"] != "eval" or row["step"] < step)
     ]
     temporary = folder / f".{FILE}"

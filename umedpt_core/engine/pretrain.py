@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +24,7 @@ from ..use.sheet import prediction_sheet
 from .checkpoint import list_checkpoints, load_checkpoint, start_from
 from .distributed import join_ranks
 from .events import Events, forget_after, open_loggers
+from .machine import choose_device, default_workers, environment
 from .model import Model, blocks_needed, build_blocks, save_model
 from .optimizer import make_optimizer
 from .progress import Progress
@@ -152,11 +150,12 @@ def pretrain(
                     sheet = prediction_sheet(run.kept_model, tasks, "val")
                     sheet.save(folder / "predictions.png")
                     events.emit("pictures", step=run.step, epoch=run.epoch, path="predictions.png")
-                    if mix.select == "best" and best.is_dir():
-                        shutil.copytree(best, folder / "model", dirs_exist_ok=True)
-                    else:
-                        _save(folder / "model", run.kept_model, mix, tasks, catalogue)
                 run.end()
+        if ranks.first:  # last: a run with a model is finished
+            if mix.select == "best" and best.is_dir():
+                shutil.copytree(best, folder / "model", dirs_exist_ok=True)
+            else:
+                _save(folder / "model", run.kept_model, mix, tasks, catalogue)
         ranks.gather("finished")
     return folder
 
@@ -198,26 +197,6 @@ def open_mix(
             task.cases["val"] = [task.cases["val"][int(i)] for i in chosen]
         tasks[entry.task] = task
     return tasks
-
-
-def choose_device(device: str | None) -> torch.device:
-    """The device to run on.
-
-    Raises:
-        ConfigError: There is no such device here.
-    """
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(name)
-        torch.empty(1, device=target)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device '{name}' is not usable here; try --device cpu") from error
-    return target
-
-
-def default_workers(workers: int | None) -> int:
-    """The number of loader processes: as given, or one less than the cores, at most 8."""
-    return min(8, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
 
 
 def check_folder(folder: Path, mix: Mix, resume: bool) -> None:
@@ -284,25 +263,3 @@ def _load_state(
         if average:
             average.module.load_state_dict(model.state_dict())
     return {}
-
-
-def environment(catalogue: Catalogue, tasks: Iterable[str]) -> dict[str, Any]:
-    """What a run depends on beside its mix: versions, platform, threads, and whose data it is."""
-    import albumentations
-    import timm
-    import torchvision
-
-    libraries = (torch, torchvision, timm, albumentations, np)
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "libraries": {library.__name__: library.__version__ for library in libraries},
-        "plugins": catalogue.versions,
-        "sources": {
-            name: catalogue.tasks[name].spec.source.model_dump(
-                include={"homepage", "licence", "commercial", "citation"}
-            )
-            for name in tasks
-        },
-    }

@@ -102,7 +102,7 @@ class Progress:
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)
-        for name in ("task", "loss", "held-out loss", "held-out metric", "loading"):
+        for name in ("task", "loss", "held-out loss", "held-out metric", "loading", "waited"):
             table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
         for task in sorted(self.headlines):
             train, held_out = self._train.get(task, {}), self._eval.get(task, {})
@@ -113,6 +113,7 @@ class Progress:
                 f"{held_out['loss']:.3f}" if held_out else "",
                 f"{name} {held_out[name]:.3f}" if name in held_out else "",
                 f"{1000 * train['seconds']:.0f} ms" if "seconds" in train else "",
+                f"{1000 * train['waited']:.0f} ms" if "waited" in train else "",
             )
         bar = Table.grid()  # the bar itself does not end its line
         bar.add_row(ProgressBar(total=self.total, completed=self.now, width=60))

@@ -23,8 +23,8 @@ from ..data.visits import cache_for
 from ..engine.evaluate import evaluate
 from ..engine.events import FILE as EVENTS
 from ..engine.events import Events, open_loggers
+from ..engine.machine import choose_device, default_workers, environment
 from ..engine.model import Model, blocks_needed, load_blocks, save_model
-from ..engine.pretrain import choose_device, default_workers, environment
 from ..engine.progress import Progress
 from ..engine.schedule import evaluation
 from ..errors import ConfigError, DataError, UmedptError
