@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -72,15 +73,16 @@ class Batch:
         """The batch on a device, its images as float32 in [0, 1]."""
         x = self.x_BCHW.to(device, non_blocking=True)
         x = x.float().div_(255) if x.dtype == torch.uint8 else x
-        return replace(self, x_BCHW=x, target=to_device(self.target, device))
+        target = map_tensors(self.target, lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(self, x_BCHW=x, target=target)
 
 
-def to_device(value: Any, device: torch.device | str) -> Any:
-    """Move the tensors of nested lists and dicts to a device."""
+def map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Replace the tensors in nested lists and dicts."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return function(value)
     if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
+        return {key: map_tensors(item, function) for key, item in value.items()}
     if isinstance(value, list):
-        return [to_device(item, device) for item in value]
+        return [map_tensors(item, function) for item in value]
     return value

@@ -21,6 +21,21 @@ UNFINISHED = ".writing-"
 
 
 @contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Word the errors of writing to a place.
+
+    Raises:
+        UmedptError: The disk is full or unwritable.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UmedptError(
+            f"cannot write {place}: {reason(error)}; free some space, then go on with --resume"
+        ) from error
+
+
+@contextmanager
 def written_whole(place: Path) -> Iterator[Path]:
     """A folder to write files into, which takes its place only when all is on the disk.
 
@@ -31,7 +46,7 @@ def written_whole(place: Path) -> Iterator[Path]:
         UmedptError: The disk is full or unwritable; there is nothing new at `place`.
     """
     temporary = place.with_name(f"{UNFINISHED}{place.name}")
-    try:
+    with writing(place):
         shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
         temporary.mkdir(parents=True)
         try:
@@ -45,10 +60,6 @@ def written_whole(place: Path) -> Iterator[Path]:
             _sync(place.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise UmedptError(
-            f"cannot write {place}: {error}; free some space, then go on with --resume"
-        ) from error
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -58,7 +69,8 @@ def write_whole(file: Path, text: str) -> None:
         UmedptError: The disk is full or unwritable; the file is as it was.
     """
     temporary = file.with_name(f"{UNFINISHED}{file.name}")
-    try:
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_text(text)
             _sync(temporary)
@@ -66,10 +78,6 @@ def write_whole(file: Path, text: str) -> None:
             _sync(file.parent)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UmedptError(
-            f"cannot write {file}: {error}; free some space, then try again"
-        ) from error
 
 
 def save_checkpoint(

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,7 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..data.batch import Ticket
+from ..errors import ConfigError
 
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for another, which may evaluate a large task meanwhile."""
 NOTHING = Ticket("nothing", "", 0, ends_step=True)
 """A share without batches; it still ends the step."""
 
@@ -67,62 +71,91 @@ class Ranks:
 
 
 class _Group(Ranks):
-    def __init__(self) -> None:
-        self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        if dist.get_backend(torch.distributed.group.WORLD) != "gloo":
-            self.device = f"cuda:{os.environ['LOCAL_RANK']}"
+    """The default process group, which only the methods of this class can see.
+
+    A loss or a metric that found it would wait for processes that do not run its task; the metrics
+    of torchmetrics do.
+    """
+
+    def __init__(self, device: str | None) -> None:
+        self.rank, self.world, self.device = dist.get_rank(), dist.get_world_size(), device
+        self._group = dist.group.WORLD
+        dist.group.WORLD = None
+
+    @contextmanager
+    def visible(self) -> Iterator[None]:
+        dist.group.WORLD = self._group
+        try:
+            yield
+        finally:
+            dist.group.WORLD = None
 
     def sum_gradients(self, model: nn.Module, stopping: int) -> int:
         parameters = [p for p in model.parameters() if p.requires_grad]
         used = torch.tensor([p.grad is not None for p in parameters] + [False], dtype=torch.int32)
         used[-1] = stopping
-        dist.all_reduce(used, dist.ReduceOp.MAX)  # on the CPU: the device is not waited for
+        with self.visible():
+            dist.all_reduce(used, dist.ReduceOp.MAX)  # on the CPU: the device is not waited for
         summed = [p for p, flag in zip(parameters, used.tolist()[:-1], strict=True) if flag]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in summed]
         if grads:
-            flat = torch.cat([grad.reshape(-1) for grad in grads])
-            dist.all_reduce(flat)
+            flat = self.sum(torch.cat([grad.reshape(-1) for grad in grads]))
             parts = torch.split(flat, [p.numel() for p in summed])
             for p, part in zip(summed, parts, strict=True):
                 p.grad = part.view_as(p)
         return int(used[-1])
 
     def sum(self, values: Tensor) -> Tensor:
-        dist.all_reduce(values)
+        with self.visible():
+            dist.all_reduce(values)
         return values
 
     def gather(self, value: Any) -> list[Any]:
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
-        dist.all_gather(sizes, torch.tensor([len(data)]))
-        longest = max(int(size) for size in sizes)
-        parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
-        dist.all_gather(parts, nn.functional.pad(data, (0, longest - len(data))))
+        with self.visible():
+            dist.all_gather(sizes, torch.tensor([len(data)]))
+            longest = max(int(size) for size in sizes)
+            parts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
+            dist.all_gather(parts, nn.functional.pad(data, (0, longest - len(data))))
         pairs = zip(parts, sizes, strict=True)
         return [json.loads(bytes(part[: int(size)].tolist())) for part, size in pairs]
 
     def same_start(self, model: nn.Module) -> None:
-        for value in model.state_dict().values():
-            dist.broadcast(value, 0)
+        with self.visible():
+            for value in model.state_dict().values():
+                dist.broadcast(value, 0)
 
     def mean_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():
             if buffer.is_floating_point():
-                dist.all_reduce(buffer)
-                buffer /= self.world
+                self.sum(buffer).div_(self.world)
 
 
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
-    """This process's place among those that torchrun has started; alone without it."""
+    """This process's place among those that torchrun has started; alone without it.
+
+    Raises:
+        ConfigError: This machine has fewer GPUs than processes.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    gpu = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
-    try:
-        yield _Group()
-    finally:
+    backend, device = "gloo", None
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        place, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if place >= gpus:
+            raise ConfigError(
+                f"torchrun --nproc-per-node: process {place + 1} of this machine finds {gpus} "
+                f"GPU(s); start {gpus}, or set CUDA_VISIBLE_DEVICES= to use none"
+            )
+        torch.cuda.set_device(place)
+        backend, device = "cpu:gloo,cuda:nccl", f"cuda:{place}"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    ranks = _Group(device)
+    yield ranks
+    with ranks.visible():  # after an error not: it would wait for the others
         dist.destroy_process_group()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..blocks.shared import SharedBlocks
 from ..catalogue import Catalogue
 from ..counters import seed_of
-from ..data.batch import Batch
+from ..data.batch import Batch, map_tensors
 from ..data.tasks import make_label
 from ..errors import ConfigError
 from ..label_type import LabelType
@@ -63,7 +63,8 @@ class Model(nn.Module):
             x_BCHW: B x 3 x H x W; for bags of N instances B x N x 3 x H x W.
         """
         with torch.autocast(x_BCHW.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.labels[task].predict(self.heads[task], self.blocks, x_BCHW)
+            prediction = self.labels[task].predict(self.heads[task], self.blocks, x_BCHW)
+        return map_tensors(prediction, lambda x: x.float() if x.dtype == torch.bfloat16 else x)
 
 
 def build_blocks(

@@ -12,6 +12,7 @@ from ..data.batch import Batch, Ticket
 from ..data.cache import Cache
 from ..data.loader import Instances, make_loader
 from ..data.tasks import TaskData
+from ..errors import UmedptError
 from ..mix import Mix
 from .distributed import Ranks, batches_of, share_out, tasks_of
 from .measure import seconds_of
@@ -28,6 +29,9 @@ class Stream:
         state: A checkpoint's state to go on from.
         ranks: This process among the others.
         model: To measure what each task costs, where several processes share them out.
+
+    Raises:
+        UmedptError: The processes do not see the same run folder.
     """
 
     def __init__(
@@ -41,6 +45,11 @@ class Stream:
         self.mix, self.tasks, self.ranks = mix, tasks, ranks
         self.schedule = make_schedule(mix, tasks)
         self.start: int = state.get("step", 0)
+        if len(starts := set(ranks.gather(self.start))) > 1:
+            raise UmedptError(
+                f"the processes find different checkpoints, of the steps {sorted(starts)}: give an "
+                "--output on a disk that all machines share; then go on with --resume"
+            )
         before = self.schedule.before(self.start)
         self._before = {task: before[task] for task in tasks}
         self._done: dict[str, int] = state.get("consumed", self._before)
@@ -75,12 +84,14 @@ class Stream:
         """This process's batches on a device, each with the time that was waited for it."""
         instances = Instances(self.tasks, self.mix.seed, window=self.mix.window, cache=cache)
         pinned = device.type == "cuda"
-        loader = iter(make_loader(instances, self._tickets(), workers, pin_memory=pinned))
-        while True:
+        loaded = (ticket for ticket in self._tickets() if ticket.task)
+        loader = iter(make_loader(instances, loaded, workers, pin_memory=pinned))
+        for ticket in self._tickets():
+            if not ticket.task:  # this process has no part in the step
+                yield Batch(ticket, torch.empty(0), None)
+                continue
             started = time.perf_counter()
-            batch = next(loader, None)
-            if batch is None:
-                return
+            batch = next(loader)
             object.__setattr__(batch, "waited", time.perf_counter() - started)
             yield batch.to(device)
 
