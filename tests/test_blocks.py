@@ -216,6 +216,12 @@ def test_an_encoder_without_a_pyramid():
         Encoder("vit_tiny_patch16_224")
 
 
+@torch.no_grad()
+def test_a_classifier_s_norm_of_another_width_is_no_final_norm():
+    encoder = Encoder("inception_next_atto")
+    assert encoder.embed(encoder(images(1, 3, 64, 64))[-1]).shape == (1, 320)
+
+
 def test_weights_that_cannot_be_downloaded(monkeypatch):
     def offline(name, **arguments):
         raise OSError("no route to host")
@@ -329,4 +335,4 @@ def test_swapping_pretrained_norms_says_what_it_costs(small, tmp_path):
     blocks = SharedBlocks(SMALL, pretrained=path, needs=["embedding"], swap=without_parameters)
     assert not batch_norms(blocks)
     assert "34 BatchNormAct2d" in str(blocks.swap_report)
-    assert "34 pretrained scales were dropped: retrain before use" in str(blocks.swap_report)
+    assert "of 34 pretrained ones were dropped: retrain before use" in str(blocks.swap_report)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 
 STRIDES = (4, 8, 16, 32)
+OTHERS = "choose another, such as swin_tiny_patch4_window7_224, resnet50 or convnext_tiny"
 
 
 class Encoder(nn.Module):
@@ -35,7 +37,8 @@ class Encoder(nn.Module):
             classifier has one, a new one where it has none.
 
     Raises:
-        ConfigError: timm has no such backbone, it gives no pyramid, or the weights do not fit.
+        ConfigError: timm has no such backbone, it gives no pyramid for images of any size, or the
+            weights do not fit.
     """
 
     mean: Tensor
@@ -49,8 +52,7 @@ class Encoder(nn.Module):
         reductions = [level["reduction"] for level in net.feature_info]
         if not set(STRIDES) <= set(reductions) or not hasattr(net, "forward_intermediates"):
             raise ConfigError(
-                f"encoder '{name}' gives no feature pyramid at strides 4, 8, 16, 32; choose "
-                "another, such as swin_tiny_patch4_window7_224, resnet50 or convnext_tiny"
+                f"encoder '{name}' gives no feature pyramid at strides 4, 8, 16, 32; {OTHERS}"
             )
         # The last level of each stride: some backbones list a stem at stride 4 as well.
         levels = [max(i for i, r in enumerate(reductions) if r == stride) for stride in STRIDES]
@@ -62,6 +64,12 @@ class Encoder(nn.Module):
         # makes of values that are all positive, and training is slower for it.
         for key in ("mean", "std"):
             self.register_buffer(key, torch.tensor(net.pretrained_cfg[key]).view(3, 1, 1))
+        self._size = tuple(net.pretrained_cfg["input_size"][1:])
+        if not self._takes_any_size():
+            raise ConfigError(
+                f"encoder '{name}' gives no aligned levels for images of any size (its own: "
+                f"{self._size[0]} x {self._size[1]}); {OTHERS}"
+            )
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """The feature pyramid.
@@ -82,11 +90,42 @@ class Encoder(nn.Module):
         )
         return features
 
+    def example(self) -> list[Tensor]:
+        """Levels and embedding of noise at the backbone's own size, in evaluation mode."""
+        noise = torch.rand(1, 3, *self._size, generator=torch.Generator().manual_seed(0))
+        with _evaluating(self):
+            features = self(noise)
+            return [*features, self.embed(features[-1])]
+
+    @torch.no_grad()
+    def _takes_any_size(self) -> bool:
+        """Whether levels have the size they should where images are small, and where oblong."""
+        with _evaluating(self):
+            for height, width in ((64, 96), (-(-self._size[0] // 32) * 32 + 32, 64)):
+                try:
+                    levels = self(torch.zeros(1, 3, height, width))
+                except (RuntimeError, AssertionError, ValueError, IndexError):
+                    return False
+                sizes = [(height // stride, width // stride) for stride in STRIDES]
+                if [tuple(level.shape[2:]) for level in levels] != sizes:
+                    return False
+        return True
+
     def embed(self, lowest_BCHW: Tensor) -> Tensor:
         """The embedding of an image: global average pool of the lowest level, B x C."""
         x_BNC = self.final_norm(lowest_BCHW.flatten(2).transpose(1, 2))
         pooled: Tensor = x_BNC.mean(1)
         return pooled
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 def _create(name: str, *, pretrained: bool) -> Any:
@@ -113,7 +152,7 @@ def _final_norm(net: Any, channels: int) -> nn.Module:
     """A layer norm over channels, with the weights that the stock classifier's norm has."""
     for owner in (net, getattr(net, "head", None)):
         norm = getattr(owner, "norm", None)
-        if isinstance(norm, nn.LayerNorm):
+        if isinstance(norm, nn.LayerNorm) and norm.normalized_shape == (channels,):
             final = nn.LayerNorm(norm.normalized_shape, eps=norm.eps)
             final.load_state_dict(norm.state_dict())
             return final

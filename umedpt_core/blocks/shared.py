@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .decoders import PixelDecoder, Pyramid, PyramidDecoder
 from .encoder import Encoder
+from .folding import add_folded_biases
 from .norms import Swap, SwapReport, swap_norms
 
 
@@ -60,7 +61,8 @@ class SharedBlocks(nn.Module):
         self.pyramid_decoder = PyramidDecoder(channels, pyramid) if "pyramid" in needs else None
         dims = {"embedding": channels[-1], "pixels": pixels, "pyramid": pyramid}
         self.dims = {name: dims[name] for name in sorted(needs)}
-        self.swap_report = swap_norms(self, swap) if swap else SwapReport()
+        self.swap_report = swap_norms(self, swap, self.encoder.example) if swap else SwapReport()
+        self.register_load_state_dict_pre_hook(add_folded_biases)  # type: ignore[no-untyped-call]
         # Pretrained batch statistics are kept as they are: a task's batch is no fair sample of all.
         self._frozen = (
             [m for m in self.encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -47,7 +47,7 @@ def written_whole(place: Path) -> Iterator[Path]:
     """
     temporary = place.with_name(f"{UNFINISHED}{place.name}")
     with writing(place):
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
+        _clear(place.parent, place.name)
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -99,8 +99,7 @@ def save_checkpoint(
     Raises:
         UmedptError: The disk is full or unwritable; earlier checkpoints are untouched.
     """
-    for left in folder.glob(f"{UNFINISHED}*"):  # by a killed process
-        shutil.rmtree(left, ignore_errors=True)
+    _clear(folder)
     target = folder / f"step-{state['step']:08d}"
     with written_whole(target) as temporary:
         for name, model in models.items():
@@ -141,6 +140,22 @@ def load_checkpoint(
     return state
 
 
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint, by name.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{path}: the checkpoint is damaged ({reason(error)}); remove this folder to go on "
+            "from the one before it"
+        ) from error
+    return weights
+
+
 def start_from(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """Take over, by name, what fits of another run's weights and optimizer state.
 
@@ -150,8 +165,8 @@ def start_from(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
     Raises:
         ConfigError: A file is damaged, or nothing of the encoder fits.
     """
+    weights = load_weights(path)
     try:
-        weights = load_file(path / "model.safetensors")
         state = load_file(path / "optimizer.safetensors")
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"{path}: the checkpoint is damaged ({reason(error)})") from error
@@ -189,10 +204,15 @@ def _load_named_state(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
+def _clear(folder: Path, name: str = "") -> None:
+    """Delete what a killed process has left of anything, or of what has a name."""
+    for left in folder.glob(f"{UNFINISHED}{name}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def _remove(folder: Path) -> None:
     """Take a folder away at once, then delete it; if that is cut short, the next save does it."""
     gone = folder.with_name(f"{UNFINISHED}{folder.name}.old")
-    shutil.rmtree(gone, ignore_errors=True)
     folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from ..blocks.folding import match_biases
 from ..catalogue import Catalogue, load_catalogue
 from ..counters import seed_of
 from ..data.tasks import TaskData, open_task
@@ -21,7 +21,7 @@ from ..data.visits import cache_for
 from ..errors import ConfigError
 from ..mix import Mix
 from ..use.sheet import prediction_sheet
-from .checkpoint import list_checkpoints, load_checkpoint, start_from
+from .checkpoint import list_checkpoints, load_checkpoint, load_weights, start_from
 from .distributed import join_ranks
 from .events import Events, forget_after, open_loggers
 from .machine import choose_device, default_workers, environment
@@ -88,12 +88,25 @@ def pretrain(
         tasks = open_mix(mix, catalogue, data_root, roots or {})
         model = build_model(mix, catalogue, tasks).to(target)
         model.bf16 = mix.wants_bf16(target.type)
+        own, other = _starting_points(folder, init_from)
+        if start := own or other:
+            match_biases(model, load_weights(start))
         optimizer = make_optimizer(model, mix.optimizer)
         average = ModelEmaV3(model, mix.ema) if mix.ema else None
         if ranks.first:
             _prepare_folder(folder, mix, catalogue)
         ranks.gather("prepared")
-        state = _load_state(folder, model, average, optimizer, init_from)
+        models: dict[str, nn.Module] = {"model": model}
+        if average:
+            models["average"] = average.module
+        state: dict[str, Any] = {}
+        anew: list[str] = []
+        if own:
+            state = load_checkpoint(own, models, optimizer)
+        elif other:
+            anew = start_from(other, model, optimizer)
+            if average:
+                average.module.load_state_dict(model.state_dict())
         if ranks.first:
             forget_after(folder, state.get("step", -1), evaluated=state.get("evaluated", False))
         ranks.same_start(model)
@@ -112,6 +125,9 @@ def pretrain(
         ):
             if model.blocks.swap_report.replaced:
                 progress.warn(f"norm {mix.norm}: {model.blocks.swap_report}")
+            if anew:
+                parts = sorted({".".join(name.split(".")[:2]) for name in anew})
+                progress.warn(f"--init-from {init_from}: {', '.join(parts)} start anew")
             loggers = open_loggers(catalogue, folder, progress.warn) if ranks.first else []
             listeners = [progress, *loggers]
             events_folder = folder if ranks.first else None
@@ -242,24 +258,10 @@ def _prepare_folder(folder: Path, mix: Mix, catalogue: Catalogue) -> None:
     (folder / "environment.json").write_text(json.dumps(environment(catalogue, names), indent=1))
 
 
-def _load_state(
-    folder: Path,
-    model: Model,
-    average: ModelEmaV3 | None,
-    optimizer: torch.optim.Optimizer,
-    init_from: Path | str | None,
-) -> dict[str, Any]:
-    """What the latest checkpoint holds, its weights loaded; a new run may start from another's."""
-    models: dict[str, nn.Module] = {"model": model}
-    if average:
-        models["average"] = average.module
-    if found := list_checkpoints(folder / "checkpoints"):
-        return load_checkpoint(found[-1], models, optimizer)
-    if init_from is not None:
-        others = list_checkpoints(Path(init_from) / "checkpoints")
-        if not others:
-            raise ConfigError(f"--init-from {init_from}: no run with a checkpoint is there")
-        start_from(others[-1], model, optimizer)
-        if average:
-            average.module.load_state_dict(model.state_dict())
-    return {}
+def _starting_points(folder: Path, init_from: Path | str | None) -> tuple[Path | None, Path | None]:
+    """The run's own latest checkpoint, and that of the run to start from."""
+    own = list_checkpoints(folder / "checkpoints")
+    others = list_checkpoints(Path(init_from) / "checkpoints") if init_from is not None else []
+    if init_from is not None and not others:
+        raise ConfigError(f"--init-from {init_from}: no run with a checkpoint is there")
+    return own[-1] if own else None, others[-1] if others else None

@@ -158,10 +158,10 @@ def test_the_report_counts_what_was_lost():
 
     report = swap_norms(root(), without_parameters)
     assert report.replaced == {"BatchNorm2d": 3, "LayerNorm": 1}
-    assert (report.scales_dropped, report.zero_scales) == (1, 1)
+    assert (report.dropped, report.zero_scales) == (1, 1)
     assert str(report) == (
-        "replaced 3 BatchNorm2d, 1 LayerNorm; 1 pretrained scales were dropped: retrain before "
-        "use; 1 of them started at scale 0 and now start at 1"
+        "replaced 3 BatchNorm2d, 1 LayerNorm; scale, shift or statistics of 1 pretrained ones were "
+        "dropped: retrain before use; 1 of them started at scale 0 and now start at 1"
     )
 
 
