@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from PIL import Image
+
 from ..specs import resolve
 from .kit import SUBJECTS, Failure, Subject, check, describe
 from .watch import Watch
@@ -29,6 +31,7 @@ EVENTS: tuple[dict[str, Any], ...] = (
         "case": "x.png",
         "reason": "damaged",
     },
+    {"event": "pictures", "step": 1, "epoch": 1, "path": "predictions.png"},
     {"event": "end", "step": 1, "epoch": 1, "skipped": {"a": 1}, "dropped": {}},
 )
 """One of each kind; see docs/mixes.md, metrics.jsonl."""
@@ -41,6 +44,7 @@ class LoggerSubject(Subject):
     def logged(self) -> tuple[Watch, str]:
         """What it wrote elsewhere, and what went wrong."""
         run = self.folder("run")
+        Image.new("RGB", (64, 32)).save(run / "predictions.png")
         with Watch(self.folder("elsewhere"), run, offline=False) as watch:
             try:
                 logger = resolve(self.spec.open)(run)

@@ -141,10 +141,11 @@ def adapt(
                 scores = score_volumes(adapted, data, "test")
                 results[task] |= {f"volume_{name}": value for name, value in scores.items()}
             events.emit("eval", step=epochs, epoch=epochs, split="test", task=task, **results[task])
+            prediction_sheet(adapted, {task: data}, "test").save(folder / "predictions.png")
+            events.emit("pictures", step=epochs, epoch=epochs, path="predictions.png")
         finally:
             events.close()
         save_model(adapted, folder / "model", architecture, [task], catalogue)
-        prediction_sheet(adapted, {task: data}, "test").save(folder / "predictions.png")
     metrics = results[task]
     report = {
         "task": task,
