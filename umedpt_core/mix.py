@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .catalogue import Catalogue
 from .errors import ConfigError
+from .mixdata import differences, first_error, set_value
 from .requires import check_requirement, version_range
 from .specs import TaskSpec
 
@@ -207,11 +207,11 @@ class Mix(_Section):
         if not isinstance(content, dict):
             raise ConfigError(f"{where}: a mix is a mapping with at least the key 'tasks'")
         for setting in settings:
-            _set(content, setting)
+            set_value(content, setting)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ConfigError(f"{where}: {_first(error)}") from error
+            raise ConfigError(f"{where}: {first_error(error)}") from error
 
     @classmethod
     def compose(
@@ -268,54 +268,4 @@ class Mix(_Section):
 
     def differences(self, other: Mix) -> list[str]:
         """The keys in which two mixes differ, each with both values."""
-        return list(_differences(self.model_dump(mode="json"), other.model_dump(mode="json")))
-
-
-def _set(content: dict[str, Any], setting: str) -> None:
-    path, equals, text = setting.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set '{setting}': write it as key.sub=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set '{setting}': the value is no valid YAML") from error
-    if isinstance(value, str):  # YAML 1.1 takes 1e-3 for text
-        with suppress(ValueError):
-            value = float(value)
-    *parents, last = path.split(".")
-    place: Any = content
-    for key in parents:
-        if isinstance(place, list):
-            found = [item for item in place if isinstance(item, dict) and item.get("task") == key]
-            if not found:
-                raise ConfigError(f"--set '{setting}': the mix has no task '{key}'")
-            place = found[0]
-        elif isinstance(place, dict):
-            place = place.setdefault(key, {})
-        if not isinstance(place, dict | list):
-            raise ConfigError(f"--set '{setting}': '{key}' has no keys below it")
-    if isinstance(place, list):
-        raise ConfigError(f"--set '{setting}': write tasks.NAME.key=value")
-    place[last] = value
-
-
-def _first(error: ValidationError) -> str:
-    detail = error.errors()[0]
-    where = ".".join(str(part) for part in detail["loc"] if part not in ("bool", "str"))
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key '{where}'; see docs/mixes.md for the keys"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    got = "" if isinstance(detail["input"], dict | list) else f" (got {detail['input']!r})"
-    return f"{where}: {message}{got}" if where else message
-
-
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-    elif isinstance(old, list) and isinstance(new, list) and path == "tasks":
-        there, here = ({entry["task"]: entry for entry in entries} for entries in (old, new))
-        yield from _differences(there, here, path)
-    elif old != new:
-        yield f"{path}: {old!r} there, {new!r} here"
+        return list(differences(self.model_dump(mode="json"), other.model_dump(mode="json")))

@@ -22,6 +22,8 @@ from ..errors import ConfigError
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for another, which may evaluate a large task meanwhile."""
+BUCKET = 8 << 20
+"""Bytes of gradients that are summed at a time, while the next are copied together."""
 NOTHING = Ticket("nothing", "", 0, ends_step=True)
 """A share without batches; it still ends the step."""
 
@@ -97,12 +99,17 @@ class _Group(Ranks):
         with self.visible():
             dist.all_reduce(used, dist.ReduceOp.MAX)  # on the CPU: the device is not waited for
         summed = [p for p, flag in zip(parameters, used.tolist()[:-1], strict=True) if flag]
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in summed]
-        if grads:
-            flat = self.sum(torch.cat([grad.reshape(-1) for grad in grads]))
-            parts = torch.split(flat, [p.numel() for p in summed])
-            for p, part in zip(summed, parts, strict=True):
+        works = []
+        for bucket in _buckets(summed):
+            grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+            flat = torch.cat([grad.reshape(-1) for grad in grads])
+            parts = torch.split(flat, [p.numel() for p in bucket])
+            for p, part in zip(bucket, parts, strict=True):
                 p.grad = part.view_as(p)
+            with self.visible():
+                works.append(dist.all_reduce(flat, async_op=True))
+        for work in works:
+            work.wait()
         return int(used[-1])
 
     def sum(self, values: Tensor) -> Tensor:
@@ -130,6 +137,17 @@ class _Group(Ranks):
         for buffer in model.buffers():
             if buffer.is_floating_point():
                 self.sum(buffer).div_(self.world)
+
+
+def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    bucket: list[nn.Parameter] = []
+    for parameter in parameters:
+        bucket.append(parameter)
+        if sum(p.nbytes for p in bucket) >= BUCKET:
+            yield bucket
+            bucket = []
+    if bucket:
+        yield bucket
 
 
 @contextmanager
