@@ -288,8 +288,8 @@ def test_a_selector_that_chooses_nothing_is_an_error(choice, selector, message):
 @pytest.mark.parametrize(
     ("kind", "name", "advice"),
     [
-        ("task", "brats", "try: pip install umedpt-task-brats"),
-        ("task", "brats-tumour", "try: pip install umedpt-task-brats"),
+        ("task", "amos", "try: pip install umedpt-task-amos"),
+        ("task", "amos-tumour", "try: pip install umedpt-task-amos"),
         ("task", "a-masks", "did you mean 'a-mask'?"),
         ("task", "a", "see 'umedpt tasks' for what umedpt-task-a brings"),
         ("label type", "keypoints", "try: pip install umedpt-label-keypoints"),

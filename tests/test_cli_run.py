@@ -38,9 +38,9 @@ def mix(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data root with a fake of every first-party dataset on disk."""
+    """A data root with fakes of images and volumes."""
     root = tmp_path / "data"
-    for slug in ("pneumonia", "bccd", "dsb2018", "chestxray14"):
+    for slug in ("pneumonia", "bccd", "brats", "dsb2018", "chestxray14"):
         (root / slug).mkdir(parents=True)
         resolve(f"umedpt_task_{slug}.data:make_fake")(root / slug, 0)
     monkeypatch.setenv("UMEDPT_DATA", str(root))
@@ -49,13 +49,21 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_compose_check_pretrain_probe(data, tmp_path):
     mix, run, probe = tmp_path / "m.yaml", tmp_path / "run", tmp_path / "probe"
-    new = umedpt("mix", "new", "*", "--exclude", "suite:shapes", "-o", mix, "--set", "epochs=1",
+    new = umedpt("mix", "new", "*", "--exclude", "suite:shapes",
+                 "--exclude", "dist:umedpt-task-msd", "-o", mix, "--set", "epochs=1",
                  "--set", "encoder.name=mobilenetv3_small_050", "--set", "image_size=32",
                  "--set", "steps_per_epoch=1", "--set", "skip_limit=0.5")  # fmt: skip
     assert new.exit_code == 0, new.output
     check = umedpt("mix", "check", mix)
     assert check.exit_code == 0, check.output
-    names = ["bccd", "chestxray14", "dsb2018-detection", "dsb2018-segmentation", "pneumonia"]
+    names = [
+        "bccd",
+        "brats",
+        "chestxray14",
+        "dsb2018-detection",
+        "dsb2018-segmentation",
+        "pneumonia",
+    ]
     assert [line.split(":")[0] for line in check.stdout.splitlines() if " train, " in line] == names
     done = umedpt("pretrain", mix, "--output", run, "--workers", 0)
     assert done.exit_code == 0, done.output
@@ -93,7 +101,7 @@ def test_a_mix_shows_its_defaults(mix):
     ("content", "words", "says"),
     [
         ("tasks: [{task: shapes-classificaton}]", (), "did you mean 'shapes-classification'?"),
-        ("tasks: [{task: brats}]", (), "try: pip install umedpt-task-brats"),
+        ("tasks: [{task: amos}]", (), "try: pip install umedpt-task-amos"),
         ("tasks: [{task: bccd}]\nepoch: 3", (), "{mix}: unknown key 'epoch'"),
         ("tasks: [{task: bccd, batchsize: 3}]", (), "{mix}: unknown key 'tasks.0.batchsize'"),
         ("tasks: [{task: bccd, batch_size: 0}]", (), "tasks.0.batch_size: input should be"),
@@ -102,7 +110,7 @@ def test_a_mix_shows_its_defaults(mix):
         ("tasks: [", (), "{mix}: no valid YAML"),
         ("- bccd", (), "{mix}: a mix is a mapping"),
         ("norm: batchnorm\ntasks: [{task: bccd}]", (), "no norm named 'batchnorm'"),
-        ("requires: [umedpt-task-brats>=1]\ntasks: [{task: bccd}]", (), "pip install 'umedpt-task"),
+        ("requires: [umedpt-task-amos>=1]\ntasks: [{task: bccd}]", (), "pip install 'umedpt-task"),
         ("requires: [umedpt-core>=7]\ntasks: [{task: bccd}]", (), "pip install 'umedpt-core>=7'"),
         ("tasks: [{task: bccd, augmentation: odd}]", (), "no augmentation named 'odd'"),
         ("tasks: [{task: bccd, options: {zoom: 2}}]", (), "bccd has no options; remove zoom"),
