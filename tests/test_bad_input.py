@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 from pathlib import Path
 
 import nibabel
@@ -50,6 +51,7 @@ def write_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray | None = None
 
 def write_series(folder: Path, uids: tuple[str, ...], voxels: np.ndarray) -> None:
     folder.mkdir(parents=True)
+    before = locale.setlocale(locale.LC_ALL)  # writing changes it
     for uid in uids:
         for number, plane in enumerate(voxels.transpose(2, 1, 0).astype(np.int16)):
             image = SimpleITK.GetImageFromArray(plane)
@@ -66,6 +68,7 @@ def write_series(folder: Path, uids: tuple[str, ...], voxels: np.ndarray) -> Non
             writer.KeepOriginalImageUIDOn()
             writer.SetFileName(str(folder / f"{uid}-{number}.dcm"))
             writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def write_slide(path: Path, pixels: np.ndarray) -> None:

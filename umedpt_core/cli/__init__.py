@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Settings:
     strict: bool = False
     debug: bool = False
 
+    @property
+    def speaks(self) -> bool:
+        """Whether this is the first of the processes that torchrun has started, or the only one."""
+        return os.environ.get("RANK", "0") == "0"
+
     @cached_property
     def catalogue(self) -> Catalogue:
         """What the installed plugins register, loaded on first use."""
@@ -82,8 +88,10 @@ class LazyGroup(click.Group):
         except UmedptError as error:
             if ctx.obj.debug:
                 traceback.print_exc()
-            prefix = "" if isinstance(error, Interrupted) else "Error: "
-            click.echo(f"{prefix}{error}", err=True)
+            if not isinstance(error, Interrupted):
+                click.echo(f"Error: {error}", err=True)
+            elif ctx.obj.speaks:
+                click.echo(error, err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Interrupted", err=True)

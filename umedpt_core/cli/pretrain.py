@@ -82,6 +82,11 @@ def pretrain(
         workers=workers,
         cache_gb=cache_gb,
     )
+    if session.speaks:
+        _say_where(folder)
+
+
+def _say_where(folder: Path) -> None:
     click.echo(f"model: {folder / 'model'}; pictures: {folder / 'predictions.png'}", err=True)
     click.echo(f"next: umedpt adapt {folder} TASK --mode frozen --output runs/NAME", err=True)
 

@@ -133,8 +133,9 @@ def make_loader(
 def _init_worker(_: int) -> None:
     import signal
 
-    # Ctrl-C is the main process's to handle: it finishes the step and ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The main process finishes the step and ends the workers; torchrun signals them all.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

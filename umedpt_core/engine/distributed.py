@@ -141,11 +141,13 @@ class _Group(Ranks):
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     bucket: list[nn.Parameter] = []
+    size = 0
     for parameter in parameters:
         bucket.append(parameter)
-        if sum(p.nbytes for p in bucket) >= BUCKET:
+        size += parameter.nbytes
+        if size >= BUCKET:
             yield bucket
-            bucket = []
+            bucket, size = [], 0
     if bucket:
         yield bucket
 
@@ -223,7 +225,13 @@ def batches_of(
             if ticket.split == "train":
                 past = (ticket.number - start[ticket.task]) * ranks.world
                 number = done[ticket.task] + past + ranks.rank
-                mine.append(ticket._replace(number=number, weight=ticket.weight / ranks.world))
+                mine.append(
+                    ticket._replace(
+                        number=number,
+                        repeat=ticket.repeat * ranks.world + ranks.rank,
+                        weight=ticket.weight / ranks.world,
+                    )
+                )
             elif owner[ticket.task] == ranks.rank:
                 mine.append(ticket)
         yield from _ended(step, mine)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..catalogue import Catalogue
 from ..errors import UmedptError
 from ..specs import resolve
+from .checkpoint import write_whole
 
 FILE = "metrics.jsonl"
 
@@ -46,6 +47,8 @@ class Events:
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
         except OSError as error:
+            with suppress(OSError):  # what is left in its buffer has no room either
+                self._file.close()
             raise UmedptError(
                 f"cannot write {self._file.name}: {error}; free some space, then --resume"
             ) from error
@@ -89,24 +92,32 @@ def read_events(folder: Path | str) -> list[dict[str, Any]]:
     return rows
 
 
-def forget_after(folder: Path, step: int, *, evaluated: bool) -> None:
+def forget_after(folder: Path, state: Mapping[str, Any]) -> None:
     """Remove the events that a resumed run will record again.
 
     Args:
         folder: The run's folder.
-        step: The checkpoint's step.
-        evaluated: Whether the evaluation at that step came before the checkpoint.
+        state: The checkpoint's; empty where there is none.
+
+    Raises:
+        UmedptError: The file cannot be written; it is as it was.
     """
+    step, evaluated = state.get("step", -1), state.get("evaluated", False)
+    known = {
+        (task, case)
+        for kind in ("skipped", "dropped")
+        for task, cases in state.get(kind, {}).items()
+        for case in cases
+    }
     rows = [
         row
         for row in read_events(folder)
         if row["step"] <= step
         and row["event"] not in ("pictures", "end")
         and (evaluated or row["event"] != "eval" or row["step"] < step)
+        and (row["event"] != "skip" or (row["task"], row["case"]) in known)
     ]
-    temporary = folder / f".{FILE}"
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(temporary, folder / FILE)
+    write_whole(folder / FILE, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _undefined(value: Any) -> bool:

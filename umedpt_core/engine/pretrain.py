@@ -21,7 +21,16 @@ from ..data.visits import cache_for
 from ..errors import ConfigError
 from ..mix import Mix
 from ..use.sheet import prediction_sheet
-from .checkpoint import list_checkpoints, load_checkpoint, load_weights, start_from
+from .checkpoint import (
+    UNFINISHED,
+    list_checkpoints,
+    load_checkpoint,
+    load_weights,
+    start_from,
+    write_whole,
+    writing,
+    written_whole,
+)
 from .distributed import join_ranks
 from .events import Events, forget_after, open_loggers
 from .machine import choose_device, default_workers, environment
@@ -93,9 +102,6 @@ def pretrain(
             match_biases(model, load_weights(start))
         optimizer = make_optimizer(model, mix.optimizer)
         average = ModelEmaV3(model, mix.ema) if mix.ema else None
-        if ranks.first:
-            _prepare_folder(folder, mix, catalogue)
-        ranks.gather("prepared")
         models: dict[str, nn.Module] = {"model": model}
         if average:
             models["average"] = average.module
@@ -107,8 +113,10 @@ def pretrain(
             anew = start_from(other, model, optimizer)
             if average:
                 average.module.load_state_dict(model.state_dict())
+        ranks.gather("loaded")
         if ranks.first:
-            forget_after(folder, state.get("step", -1), evaluated=state.get("evaluated", False))
+            _prepare_folder(folder, mix, catalogue, init_from)
+            forget_after(folder, state)
         ranks.same_start(model)
         if mix.compile:
             model.blocks.encoder.compile()
@@ -153,7 +161,7 @@ def pretrain(
                 run = Run(setting, model, average, optimizer, state)
                 with stopping_on_signals(run):
                     if stream.evaluates_first:
-                        run.evaluate()
+                        run.evaluate_first()
                     if run.step < run.steps:
                         train(model, batches, optimizer, run)
                 if cache and (again := cache.reloads()):
@@ -164,12 +172,14 @@ def pretrain(
                     )
                 if ranks.first:
                     sheet = prediction_sheet(run.kept_model, tasks, "val")
-                    sheet.save(folder / "predictions.png")
+                    with writing(folder / "predictions.png"):
+                        sheet.save(folder / "predictions.png")
                     events.emit("pictures", step=run.step, epoch=run.epoch, path="predictions.png")
                 run.end()
         if ranks.first:  # last: a run with a model is finished
             if mix.select == "best" and best.is_dir():
-                shutil.copytree(best, folder / "model", dirs_exist_ok=True)
+                with written_whole(folder / "model") as place:
+                    shutil.copytree(best, place, dirs_exist_ok=True)
             else:
                 _save(folder / "model", run.kept_model, mix, tasks, catalogue)
         ranks.gather("finished")
@@ -221,8 +231,10 @@ def check_folder(folder: Path, mix: Mix, resume: bool) -> None:
     Raises:
         ConfigError: It is something else, or a run that is not to be resumed.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists():
         return
+    if folder.is_dir() and all(path.name.startswith(UNFINISHED) for path in folder.iterdir()):
+        return  # empty, or killed before anything was there
     if not (folder / "mix.yaml").is_file():
         raise ConfigError(f"--output {folder}: exists and is no run; choose another folder")
     if not resume:
@@ -244,18 +256,17 @@ def _headlines(tasks: Iterable[str], catalogue: Catalogue) -> dict[str, str]:
 
 def _save(place: Path, model: Model, mix: Mix, tasks: Iterable[str], catalogue: Catalogue) -> None:
     """Save a model whole or not at all."""
-    temporary = place.with_name(f".{place.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    save_model(model, temporary, mix.architecture, tasks, catalogue)
-    shutil.rmtree(place, ignore_errors=True)
-    temporary.rename(place)
+    with written_whole(place) as temporary:
+        save_model(model, temporary, mix.architecture, tasks, catalogue)
 
 
-def _prepare_folder(folder: Path, mix: Mix, catalogue: Catalogue) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "mix.yaml").write_text(mix.dump())
-    names = [entry.task for entry in mix.by_name]
-    (folder / "environment.json").write_text(json.dumps(environment(catalogue, names), indent=1))
+def _prepare_folder(
+    folder: Path, mix: Mix, catalogue: Catalogue, init_from: Path | str | None
+) -> None:
+    facts = environment(catalogue, [entry.task for entry in mix.by_name])
+    facts["init_from"] = None if init_from is None else str(init_from)
+    write_whole(folder / "mix.yaml", mix.dump())
+    write_whole(folder / "environment.json", json.dumps(facts, indent=1))
 
 
 def _starting_points(folder: Path, init_from: Path | str | None) -> tuple[Path | None, Path | None]:

@@ -147,17 +147,24 @@ class Run:
             self.evaluate()
         if ends_epoch or self._stops:
             self._save()
-        if self._stops and self.step < self.steps:
-            raise Interrupted(
-                f"stopped after step {self.step} of {self.steps}, all saved; to go on, give the "
-                f"same command with --resume (run folder {self.setting.folder})"
-            )
+        if self._stops and (self.step < self.steps or not self.evaluated):
+            raise self._interrupted()
         return self.step == self.steps
+
+    def evaluate_first(self) -> None:
+        """Evaluate before the first step.
+
+        Raises:
+            Interrupted: Somebody asked to stop meanwhile.
+        """
+        self.evaluate()
+        if self.stopping and not self.evaluated:
+            raise self._interrupted()
 
     def evaluate(self) -> None:
         """Evaluate every task on its held-out cases; alone, until asked to stop meanwhile."""
         ranks, own = self.setting.ranks, self.setting.evaluated
-        ranks.mean_buffers(self.model)
+        self._agree_on_buffers()
         count = sum(self.setting.tasks[task].batches("val") for task in own)
         batches = islice(self.setting.batches, count)
         results = evaluate(self.kept_model, self._until_stopped(batches))
@@ -181,6 +188,12 @@ class Run:
             "end",
             skipped={task: len(cases) for task, cases in sorted(skipped.items())},
             dropped={task: sum(cases.values()) for task, cases in sorted(dropped.items())},
+        )
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(
+            f"stopped after step {self.step} of {self.steps}, all saved; to go on, give the "
+            f"same command with --resume (run folder {self.setting.folder})"
         )
 
     def _emit(self, event: str, **fields: Any) -> None:
@@ -216,8 +229,13 @@ class Run:
         self._losses.zero_()
         self._counts.zero_()
 
+    def _agree_on_buffers(self) -> None:
+        for model in {self.model, self.kept_model}:
+            self.setting.ranks.mean_buffers(model)
+
     def _save(self) -> None:
         self._exchange_skips()
+        self._agree_on_buffers()
         if self.setting.ranks.first:
             models = {"model": self.model}
             if self.average:
@@ -251,7 +269,7 @@ def stopping_on_signals(run: Run) -> Iterator[None]:
         return
 
     def stop(number: int, _: Any) -> None:
-        if run.stopping:
+        if run.stopping and number == signal.SIGINT:  # clusters may send SIGTERM twice
             raise KeyboardInterrupt
         run.stopping = number
         run.setting.progress.warn("stopping after this step; once more to stop at once, unsaved")

@@ -110,7 +110,7 @@ def test_texts_and_pictures(tmp_path, picture):
 def test_a_resumed_run_shows_nothing_twice(tmp_path, picture):
     record(tmp_path, [*BEGUN, *LOST])
     assert scalars(tmp_path, "train")["loss/a"][3] == 8
-    forget_after(tmp_path, 1, evaluated=False)  # as resuming from the checkpoint of step 1 does
+    forget_after(tmp_path, {"step": 1})  # as resuming from the checkpoint of step 1 does
     record(tmp_path, ENDED)
     train = scalars(tmp_path, "train")
     train.pop("rate/steps_per_second")
@@ -121,7 +121,7 @@ def test_a_resumed_run_shows_nothing_twice(tmp_path, picture):
 
 def test_a_run_that_starts_over_shows_nothing_of_before(tmp_path, picture):
     record(tmp_path, [*BEGUN, *LOST])
-    forget_after(tmp_path, -1, evaluated=False)  # killed before its first checkpoint
+    forget_after(tmp_path, {})  # killed before its first checkpoint
     record(tmp_path, BEGUN)
     assert max(max(rows) for rows in scalars(tmp_path, "train").values()) == 1
     assert scalars(tmp_path, "val") == expected(tmp_path, "val")
