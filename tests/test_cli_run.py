@@ -214,3 +214,16 @@ def test_one_step_on_the_real_data(tmp_path):
     start = {r["task"]: r["loss"] for r in rows if r["event"] == "train"}
     assert set(start) == set(names)
     assert all(0.7 < loss < 1.3 for loss in start.values()), start
+
+
+def test_a_dry_run_shows_every_task_and_writes_nothing(mix, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = umedpt("pretrain", mix, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "shapes-classification" in done.stdout
+    assert "held up by" in done.stdout.splitlines()[-1]
+    assert sorted(tmp_path.rglob("*")) == before
+    missing = umedpt("pretrain", mix)
+    assert missing.exit_code == 2
+    assert "--output" in missing.stderr

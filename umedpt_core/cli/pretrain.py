@@ -123,7 +123,7 @@ def _try_out(*arguments: Any) -> None:
     slower = "loading" if loading > computing else "computing"
     click.echo(
         f"{steps} steps: {_clock(computing)} computing, {_clock(loading)} loading with "
-        f"{trial.workers} worker(s); evaluations {_clock(trial.evaluating)}; in all about "
+        f"{trial.workers} worker(s)\nwith evaluations ({_clock(trial.evaluating)}) about "
         f"{_clock(max(computing, loading) + trial.evaluating)}, held up by {slower}"
     )
 
