@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from itertools import permutations
 
 import numpy as np
@@ -31,6 +32,15 @@ ENCODERS = [
     "resnet50",
     "convnext_tiny",
     "tf_efficientnet_lite0",
+]
+LARGE = [
+    pytest.param(
+        f"swin_{size}_patch4_window7_224",
+        marks=pytest.mark.skipif(
+            "UMEDPT_TEST_LARGE" not in os.environ, reason="takes minutes; set UMEDPT_TEST_LARGE"
+        ),
+    )
+    for size in ("base", "large")
 ]
 SIZES = [(64, 64), (96, 128), (224, 224)]
 TASKS = ["shapes-classification", "shapes-segmentation"]
@@ -64,7 +74,7 @@ def images(*size: int) -> torch.Tensor:
     return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", [*ENCODERS, *LARGE])
 def test_build_step_save_and_load_at_several_sizes(name, catalogue, tmp_path):
     torch.manual_seed(0)
     needs = ["embedding", "pixels"]
