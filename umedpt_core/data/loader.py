@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..errors import reason
@@ -81,11 +83,9 @@ class Instances(Dataset[Batch]):
         size = common_size(task.instances.size, shapes)
         images, targets = [], []
         for _, instance, seed in opened:
-            for image in instance.images:  # those of a bag move alike, its target stays as it is
-                image, target = resize(image, instance.target, size, task.geometry)
-                if seed is not None:
-                    image, target = self._augmentations[task.name](image, target, seed)
-                images.append(image)
+            augment = self._augmentations[task.name] if seed is not None else None
+            moved, target = fit(instance, size, task.geometry, augment, seed)
+            images += moved
             targets.append(target)
         x_BHWC = np.stack(images)
         in_bags = task.instances.kind == "bag"
@@ -97,6 +97,31 @@ class Instances(Dataset[Batch]):
             tuple(skips),
             bags=tuple(len(instance.images) for _, instance, _ in opened) if in_bags else (),
         )
+
+
+def fit(
+    instance: Instance,
+    size: tuple[int, int],
+    geometry: str,
+    augment: Augmentation | None = None,
+    seed: int | None = None,
+) -> tuple[list[NDArray[Any]], Any]:
+    """Resize an instance's images, and augment them; those of a bag move alike.
+
+    Args:
+        instance: Its target moves along, but for that of a bag, which has no place in an image.
+        size: (height, width).
+        geometry: What moves with the image.
+        augment: None augments nothing.
+        seed: Of the augmentation.
+    """
+    images, target = [], instance.target
+    for image in instance.images:
+        image, target = resize(image, instance.target, size, geometry)
+        if augment is not None and seed is not None:
+            image, target = augment(image, target, seed)
+        images.append(image)
+    return images, target
 
 
 def common_size(size: int | tuple[int, int], shapes: Iterable[tuple[int, ...]]) -> tuple[int, int]:

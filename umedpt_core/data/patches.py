@@ -74,8 +74,8 @@ def cut(task: TaskData, case: Case, arrays: Arrays, draw: Draw) -> tuple[NDArray
     """A patch with its target, and the number of annotations that were dropped.
 
     In training, place and zoom are drawn; in evaluation, they are spread evenly over the tissue
-    and the range of the zoom. A patch shifts to lie within
-    the slide, or around it where it is the larger.
+    and the range of the zoom. A patch shifts to lie within the slide, or around it where it is the
+    larger.
 
     Returns:
         H x W x 3, uint8 or float32 in [0, 1]; the checked target; the number.
@@ -93,7 +93,7 @@ def cut(task: TaskData, case: Case, arrays: Arrays, draw: Draw) -> tuple[NDArray
     center = place.clip(np.minimum(half, limit - half), np.maximum(half, limit - half))
     x0, y0, x1, y1 = (*(center - half), *(center + half))
     box = (x0, y0, x1, y1)
-    image = apply_rule(getattr(case, "intensity", None) or task.intensity, slide.region(box, size))
+    image = apply_rule(task.rule(case), slide.region(box, size))
     if task.geometry == "mask":
         target: Any = _mask(case, slide, arrays, box, size)
     elif task.geometry == "boxes":

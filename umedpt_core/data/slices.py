@@ -56,7 +56,7 @@ def load(task: TaskData, case: Case, seed: int | None) -> Arrays:
             f"a volume of {' x '.join(map(str, shape))} voxels is too thin for {spec.axis} slices; "
             f"their edges must have at least {SMALLEST_EDGE}"
         )
-    image = _channels(volume.voxels, getattr(case, "intensity", None) or task.intensity)
+    image = _channels(volume.voxels, task.rule(case))
     mask, boxes = _target(task, case, volume)
     transforms = task.volume_augmentation if seed is not None else None
     augment = _augmentation(transforms, spec.spacing, threading.get_ident())
@@ -110,11 +110,7 @@ def cut(
             target = _boxes_in(arrays, axis, place)
         else:
             target = case.target
-    try:
-        target, dropped = task.label.check(target, shape)
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    return image, target, dropped
+    return image, *task.check(target, shape)
 
 
 def _channels(voxels: NDArray[Any], rule: str) -> NDArray[np.float32]:
@@ -156,11 +152,8 @@ def _target(
     if problem := same_grid(volume, target):
         raise DataError(f"the mask does not lie on the image: {problem}")
     depth, height, width = target.voxels.shape
-    try:  # as one tall image
-        stacked = target.voxels.reshape(depth * height, width)
-        mask, _ = task.label.check(stacked, (depth * height, width))
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    tall = target.voxels.reshape(depth * height, width)
+    mask, _ = task.check(tall, (depth * height, width))
     return mask.reshape(depth, height, width), None
 
 

@@ -55,6 +55,21 @@ class TaskData:
         """Instances an evaluation batch: bags, which differ in size, come one by one."""
         return 1 if self.instances.kind == "bag" else self.batch_size
 
+    def rule(self, case: Case) -> str:
+        """The intensity rule for a case, which may name its own."""
+        return getattr(case, "intensity", None) or self.intensity
+
+    def check(self, target: Any, size: tuple[int, int]) -> tuple[Any, int]:
+        """As the label type checks a raw target.
+
+        Raises:
+            DataError: The target does not fit the image or the classes.
+        """
+        try:
+            return self.label.check(target, size)
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
     def batches(self, split: str) -> int:
         """The number of batches that evaluate all instances of a split."""
         return math.ceil(len(self.cases[split]) * self.per_case / self.evaluation_batch_size)

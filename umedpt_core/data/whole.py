@@ -29,7 +29,7 @@ def load(task: TaskData, case: Case, seed: int | None) -> Arrays:
             f"the image is a {type(image).__name__}; the task's instances must be slices, patches "
             "or bags to read it"
         )
-    return {"image": apply_rule(getattr(case, "intensity", None) or task.intensity, image)}
+    return {"image": apply_rule(task.rule(case), image)}
 
 
 def cut(task: TaskData, case: Case, arrays: Arrays, draw: Draw) -> tuple[NDArray[Any], Any, int]:
@@ -44,8 +44,4 @@ def cut(task: TaskData, case: Case, arrays: Arrays, draw: Draw) -> tuple[NDArray
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DataError(f"image has the shape {image.shape}, not H x W or H x W x 3")
     height, width = image.shape[:2]
-    try:
-        target, dropped = task.label.check(case.target, (height, width))
-    except ValueError as error:
-        raise DataError(str(error)) from error
-    return image, target, dropped
+    return image, *task.check(case.target, (height, width))

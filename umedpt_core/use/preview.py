@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..counters import seed_of
-from ..data.augment import Augmentation, resize
+from ..data.augment import Augmentation
 from ..data.cases import Case
 from ..data.draw import Draw
 from ..data.instances import cut, kind_of
-from ..data.loader import common_size
+from ..data.loader import common_size, fit
 from ..data.tasks import TaskData
 from ..errors import reason
 from .sheet import TILE, stack, tile, title
@@ -65,11 +65,7 @@ def _row(
         draw = Draw(number % of, of, seed_of(seed, number), seed_of(seed, "batch", number))
         instance = cut(task, case, arrays, draw)
         size = common_size(task.instances.size, [image.shape[:2] for image in instance.images])
-        images, target = [], instance.target
-        for image in instance.images:
-            image, target = resize(image, instance.target, size, task.geometry)
-            image, target = augment(image, target, seed_of(seed, number))
-            images.append(image)
+        images, target = fit(instance, size, task.geometry, augment, draw.seed)
         row.append(_picture(task, images, target))
     return row
 
@@ -77,9 +73,10 @@ def _row(
 def _picture(task: TaskData, images: Sequence[NDArray[Any]], target: Any) -> NDArray[np.uint8]:
     """The instance with its target, above the range of its values."""
     picture = tile(task, list(images), target)
-    low, high = (f(image) for f, image in ((np.min, np.stack(images)), (np.max, np.stack(images))))
+    values = np.stack(images)
+    low, high = values.min(), values.max()
     foot = np.full((FOOT, picture.shape[1], 3), 255, np.uint8)
-    text = f"{low} to {high}" if images[0].dtype == np.uint8 else f"{low:.2f} to {high:.2f}"
+    text = f"{low} to {high}" if values.dtype == np.uint8 else f"{low:.2f} to {high:.2f}"
     cv2.putText(foot, text, (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0,) * 3, 1, cv2.LINE_AA)
     return np.concatenate([picture, foot])
 
@@ -96,7 +93,7 @@ def _values(case: Case) -> list[str]:
 
 
 def _rule(task: TaskData, case: Case) -> str:
-    return str(getattr(case, "intensity", None) or task.intensity).rpartition(":")[2]
+    return task.rule(case).rpartition(":")[2]
 
 
 def _short(name: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..data.augment import resize
 from ..data.instances import open_case
-from ..data.loader import common_size
+from ..data.loader import common_size, fit
 from ..data.tasks import TaskData
 from ..engine.model import Model
 
@@ -59,8 +59,7 @@ def _examples(task: TaskData, split: str, number: int) -> list[tuple[list[NDArra
         except Exception:  # noqa: S112  # an unusable case was reported in training
             continue
         size = common_size(task.instances.size, [image.shape[:2] for image in instance.images])
-        moved = [resize(image, instance.target, size, task.geometry) for image in instance.images]
-        examples.append(([image for image, _ in moved], moved[0][1]))
+        examples.append(fit(instance, size, task.geometry))
     return examples
 
 
