@@ -205,8 +205,21 @@ class Renamed(Good):
     def metric(self):
         metric = super().metric()
         compute = metric.compute
-        metric.compute = lambda: {**compute(), "kappa": 0.5}
+        metric.compute = lambda chosen=None: {**compute(chosen), "kappa": 0.5}
         return metric
+
+class Once(Good):
+    def metric(self):
+        metric = super().metric()
+        compute = metric.compute
+        metric.compute = lambda chosen=None: compute(chosen and sorted(set(chosen)))
+        return metric
+
+class Counted(Good):
+    def classes_in(self, target): return {target + 1}
+
+class Numbered(Good):
+    def row(self, item): return {**super().row(item), "class": int(item.argmax())}
 
 class Painting(Good):
     def draw(self, image, target):
@@ -221,6 +234,9 @@ LABEL_MUTANTS = {
     "gradients": {"factory": "Detached"},
     "predicts": {"factory": "Short"},
     "metrics": {"factory": "Renamed"},
+    "chooses": {"factory": "Once"},
+    "classes-in": {"factory": "Counted"},
+    "rows": {"factory": "Numbered"},
     "draws": {"factory": "Painting"},
 }
 

@@ -63,6 +63,10 @@ def model_of(catalogue, blocks: SharedBlocks, tasks=TASKS) -> Model:
     return Model(blocks, {s.name: make_label(s, types[s.name]) for s in found}, seed=0)
 
 
+def instances_of(catalogue):
+    return {name: catalogue.find("task", name).spec.instances for name in TASKS}
+
+
 def batch_of(model: Model, task: str, size: tuple[int, int], number: int = 1) -> Batch:
     rng, label = np.random.default_rng(0), model.labels[task]
     raw = [label.check(label.random_target(size, rng), size)[0] for _ in range(number)]
@@ -91,7 +95,7 @@ def test_build_step_save_and_load_at_several_sizes(name, catalogue, tmp_path):
         changed = [not torch.equal(*ab) for ab in zip(before, model.parameters(), strict=True)]
         assert sum(changed) > 0.9 * len(changed)  # all but the other head and the last norm
         assert all(p.isfinite().all() for p in model.parameters())
-    save_model(model, tmp_path, architecture(name), TASKS, catalogue)
+    save_model(model, tmp_path, architecture(name), instances_of(catalogue), catalogue)
     loaded = load_model(str(tmp_path), catalogue)
     model.eval()
     for size in SIZES:
@@ -266,7 +270,7 @@ def test_a_folded_model_loads_into_blocks_that_start_at_random(swin_weights, cat
     )
     model = model_of(catalogue, blocks)
     assert "net.layers.1.downsample.reduction.bias" in blocks.encoder.state_dict()
-    save_model(model, tmp_path, architecture(SWIN), TASKS, catalogue)
+    save_model(model, tmp_path, architecture(SWIN), instances_of(catalogue), catalogue)
     loaded = load_model(str(tmp_path), catalogue).blocks
     without_heads, _ = load_blocks(str(tmp_path), catalogue, needs)
     copied = copy.deepcopy(SharedBlocks(SWIN, needs=needs, pixels=8, swap=without_parameters))

@@ -24,8 +24,9 @@ from umedpt_core.data.draw import Draw
 from umedpt_core.data.inspection import inspect_task
 from umedpt_core.data.loader import Instances, make_loader
 from umedpt_core.data.tasks import TaskData, open_task
+from umedpt_core.transfer.scores import score_volumes
 from umedpt_core.use.preview import preview_sheet
-from umedpt_core.use.volumes import score_volumes, segment_volume
+from umedpt_core.use.volumes import segment_volume
 
 SHAPE = (20, 24, 28)
 TOMOGRAPHY = "umedpt_augment_tomography.profile"
@@ -357,7 +358,7 @@ def test_slices_return_to_their_place_in_the_volume(axis, thin):
     task = mask_task(mask, mask.astype(np.float32), instances=spec)
     model: Any = Threshold(task.label)
     assert (segment_volume(model, task, task.cases["val"][0]) == mask).mean() > 0.98
-    scores = score_volumes(model, task, "val")
+    scores = score_volumes(model, task, "val", resamples=0).metrics
     assert scores["dice"] > 0.9
     assert scores["dice"] > scores["dice_baseline"]
 
@@ -370,7 +371,7 @@ def test_resampled_volumes_are_scored_on_their_own_grid():
     task = make_task(spec, Segmentation(["lesion"]), "mask", [case])
     model: Any = Threshold(task.label)
     assert segment_volume(model, task, case).shape == (40, 48, 56)
-    assert score_volumes(model, task, "val")["dice"] > 0.8
+    assert score_volumes(model, task, "val", resamples=0).metrics["dice"] > 0.8
 
 
 def test_only_masks_of_slices_can_be_put_back():

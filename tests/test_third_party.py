@@ -244,6 +244,8 @@ def test_the_distance_by_hand(label):
     assert metric.compute() == pytest.approx(
         {"distance": (5 + 0 + 17**0.5) / 3, "distance_baseline": (2 + 0 + 2) / 3}
     )
+    assert metric.compute([1, 1]) == pytest.approx({"distance": 17**0.5, "distance_baseline": 0})
+    assert label.classes_in(points([[1, 2], [3, 4]], [2, 0])) == {0, 2}
 
 
 def test_points_outside_the_image_are_dropped_and_counted(label):

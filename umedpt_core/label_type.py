@@ -39,8 +39,27 @@ def small_head(layer: H) -> H:
     return layer
 
 
+def pick(parts: Sequence[Tensor], chosen: Sequence[int] | None) -> Tensor:
+    """What a metric has kept of the chosen images.
+
+    Args:
+        parts: What it has kept of each batch; the first dimension is that of the images.
+        chosen: See :meth:`Metric.compute`.
+
+    Returns:
+        One tensor, in the order of `chosen`.
+    """
+    import torch
+
+    whole = torch.cat(tuple(parts))
+    return whole if chosen is None else whole[torch.as_tensor(chosen)]
+
+
 class Metric(Protocol):
-    """Collects predictions over a split, then computes."""
+    """Collects predictions over a split, then computes.
+
+    It keeps what it needs of every image, so that it can be computed over some of them.
+    """
 
     def update(self, prediction: Any, target: Any) -> None:
         """Add a batch.
@@ -50,8 +69,13 @@ class Metric(Protocol):
             target: The batch's collated target, on the same device.
         """
 
-    def compute(self) -> dict[str, float]:
-        """The metrics by name. ``<name>_baseline`` is what no learning at all would reach."""
+    def compute(self, chosen: Sequence[int] | None = None) -> dict[str, float]:
+        """The metrics by name. ``<name>_baseline`` is what no learning at all would reach.
+
+        Args:
+            chosen: The places of images, in the order in which they were added. An image that is
+                there twice counts as two. None: all images, once.
+        """
 
 
 class LabelType(ABC):
@@ -119,3 +143,18 @@ class LabelType(ABC):
     @abstractmethod
     def draw(self, image: NDArray[np.uint8], target: Any) -> NDArray[np.uint8]:
         """Draw a checked target, or one item of :meth:`unbatch`, onto an H x W x 3 image."""
+
+    def classes_in(self, target: Any) -> set[int]:
+        """The classes that a checked target shows, as indices into `classes`.
+
+        Small draws of training cases are balanced by them. Background and what is unknown are no
+        classes. None, unless a subclass says so.
+        """
+        return set()
+
+    def row(self, item: Any) -> dict[str, str | float]:
+        """One item of :meth:`unbatch` as the columns of a table.
+
+        None, unless a subclass says so: masks, boxes and points become files.
+        """
+        return {}

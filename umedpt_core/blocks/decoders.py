@@ -14,7 +14,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 
 class PixelDecoder(nn.Module):
-    """U-Net decoder: one embedding a pixel at full resolution.
+    """U-Net decoder: embeddings at a quarter of the resolution.
 
     Args:
         channels: Channels of the encoder's levels at strides 4, 8, 16, 32.
@@ -26,10 +26,20 @@ class PixelDecoder(nn.Module):
         # smp drops its first entry, the input itself, which our pyramid does not have.
         self.unet = UnetDecoder((3, *channels), (4 * width, 2 * width, width), n_blocks=3)
 
-    def forward(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """B x width x H x W embeddings for an image of size (H, W)."""
-        x_BCHW = self.unet([features[0], *features])
-        return F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """B x width x H/4 x W/4 embeddings, for :func:`upsample`."""
+        embeddings: Tensor = self.unet([features[0], *features])
+        return embeddings
+
+
+def upsample(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """The pixel decoder's embeddings at full resolution.
+
+    Args:
+        x_BCHW: B x width x H/4 x W/4.
+        size: (H, W) of the image.
+    """
+    return F.interpolate(x_BCHW, size, mode="bilinear", align_corners=False)
 
 
 class Pyramid(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from .decoders import PixelDecoder, Pyramid, PyramidDecoder
+from .decoders import PixelDecoder, Pyramid, PyramidDecoder, upsample
 from .encoder import Encoder
 from .folding import add_folded_biases
 from .norms import Swap, SwapReport, swap_norms
@@ -85,9 +85,13 @@ class SharedBlocks(nn.Module):
 
     def pixels(self, x_BCHW: Tensor) -> Tensor:
         """B x D x H x W: the pixel decoder's embeddings at full resolution."""
+        return upsample(self.quarter_pixels(x_BCHW), _size(x_BCHW))
+
+    def quarter_pixels(self, x_BCHW: Tensor) -> Tensor:
+        """B x D x H/4 x W/4: the pixel decoder's embeddings before they are upsampled."""
         if self.pixel_decoder is None:
             raise RuntimeError("these blocks were built without the pixel decoder")
-        embeddings: Tensor = self.pixel_decoder(self._features(x_BCHW), _size(x_BCHW))
+        embeddings: Tensor = self.pixel_decoder(self._features(x_BCHW))
         return embeddings
 
     def pyramid(self, x_BCHW: Tensor) -> Pyramid:

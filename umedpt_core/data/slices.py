@@ -92,25 +92,28 @@ def cut(
     """
     spec = task.instances
     voxels = arrays["image"]
-    axis = axis_of(spec.axis, voxels.shape, draw.batch_seed)  # type: ignore[union-attr]
-    depth = voxels.shape[axis]
     if isinstance(spec, Bag):
-        count = min(depth, spec.most or depth)
-        places = [_spread(number, count, depth, draw.seed) for number in range(count)]
-        image: Any = [_plane(voxels, axis, place) for place in places]
-        shape = image[0].shape[:2]
-        target: Any = case.target
+        images = bag_of(spec, voxels, draw.seed)
+        return images, *task.check(case.target, images[0].shape[:2])
+    axis = axis_of(spec.axis, voxels.shape, draw.batch_seed)  # type: ignore[union-attr]
+    place = _pick(arrays, axis, voxels.shape[axis], spec.foreground, draw)  # type: ignore[union-attr]
+    image = plane_of(voxels, axis, place)
+    if task.geometry == "mask":
+        target: Any = np.ascontiguousarray(arrays["mask"].take(place, axis))
+    elif task.geometry == "boxes":
+        target = _boxes_in(arrays, axis, place)
     else:
-        place = _pick(arrays, axis, depth, spec.foreground, draw)  # type: ignore[union-attr]
-        image = _plane(voxels, axis, place)
-        shape = image.shape[:2]
-        if task.geometry == "mask":
-            target = np.ascontiguousarray(arrays["mask"].take(place, axis))
-        elif task.geometry == "boxes":
-            target = _boxes_in(arrays, axis, place)
-        else:
-            target = case.target
-    return image, *task.check(target, shape)
+        target = case.target
+    return image, *task.check(target, image.shape[:2])
+
+
+def bag_of(spec: Bag, voxels: NDArray[np.uint16], seed: int | None = None) -> list[NDArray[Any]]:
+    """The slices of a bag, H x W x 3 float32 in [0, 1] each; a seed draws them, evenly spread."""
+    axis = axis_of(spec.axis, voxels.shape, None)
+    depth = voxels.shape[axis]
+    count = min(depth, spec.most or depth)
+    places = [_spread(number, count, depth, seed) for number in range(count)]
+    return [plane_of(voxels, axis, place) for place in places]
 
 
 def _channels(voxels: NDArray[Any], rule: str) -> NDArray[np.float32]:
@@ -196,7 +199,8 @@ def _spread(number: int, of: int, length: int, seed: int | None) -> int:
     return min(length - 1, int((number + shift) / of * length))
 
 
-def _plane(voxels: NDArray[np.uint16], axis: int, place: int) -> NDArray[np.float32]:
+def plane_of(voxels: NDArray[np.uint16], axis: int, place: int) -> NDArray[np.float32]:
+    """One slice of a loaded volume, H x W x 3 float32 in [0, 1]."""
     plane = voxels.take(place, axis).astype(np.float32) / LEVELS
     return np.broadcast_to(plane, (*plane.shape[:2], 3))  # grey is repeated
 

@@ -91,7 +91,7 @@ def read_volume(*paths: Path | str) -> Volume:
             another grid than the first, or too large for the memory (found before it is read).
         ConfigError: A library is not installed.
     """
-    stored = [_open(Path(path)) for path in paths]
+    stored = [open_stored(Path(path)) for path in paths]
     needed, there = sum(math.prod(s.shape) for s in stored) * _WORKING_BYTES, physical_memory()
     if needed > there:
         raise DataError(
@@ -150,8 +150,12 @@ def physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _open(path: Path) -> Stored:
-    """Read and check a header."""
+def open_stored(path: Path) -> Stored:
+    """Read and check a header; the shape has at least three dimensions.
+
+    Raises:
+        DataError: See :func:`read_volume`.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; check that the dataset is complete")
     name = path.name.lower()

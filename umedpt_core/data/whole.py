@@ -38,10 +38,19 @@ def cut(task: TaskData, case: Case, arrays: Arrays, draw: Draw) -> tuple[NDArray
     Raises:
         DataError: Image or target cannot be used.
     """
-    image = arrays["image"]
+    image = in_colour(arrays["image"])
+    height, width = image.shape[:2]
+    return image, *task.check(case.target, (height, width))
+
+
+def in_colour(image: NDArray[Any]) -> NDArray[Any]:
+    """The image as H x W x 3; grey is repeated.
+
+    Raises:
+        DataError: It has another shape than H x W or H x W x 3, or is empty.
+    """
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DataError(f"image has the shape {image.shape}, not H x W or H x W x 3")
-    height, width = image.shape[:2]
-    return image, *task.check(case.target, (height, width))
+    return image

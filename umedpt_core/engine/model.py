@@ -20,7 +20,7 @@ from ..data.tasks import make_label
 from ..errors import ConfigError
 from ..label_type import LabelType
 from ..mix import Architecture, EncoderSettings
-from ..specs import LabelTypeSpec, TaskSpec, resolve
+from ..specs import Instances, LabelTypeSpec, TaskSpec, resolve
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -99,10 +99,19 @@ def save_model(
     model: Model,
     folder: Path,
     architecture: Architecture,
-    tasks: Iterable[str],
+    tasks: Mapping[str, Instances],
     catalogue: Catalogue,
 ) -> None:
-    """Write weights (safetensors) and what is needed to rebuild the model (JSON)."""
+    """Write weights (safetensors) and what is needed to rebuild the model (JSON).
+
+    Args:
+        model: With a head for each task.
+        folder: For both files.
+        architecture: What the blocks were built from.
+        tasks: Each task's instances as they were trained on, of another size than the task's own
+            where that was asked for.
+        catalogue: Where the tasks are registered.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     encoder = EncoderSettings(name=architecture.encoder.name)  # its weights are in the file
     config = {
@@ -111,7 +120,10 @@ def save_model(
         "always_partition": False,  # windows as in stock timm
         "needs": sorted(model.blocks.dims),
         "tasks": {
-            name: catalogue.tasks[name].spec.model_dump(mode="json") for name in sorted(tasks)
+            name: catalogue.tasks[name]
+            .spec.model_copy(update={"instances": instances})
+            .model_dump(mode="json")
+            for name, instances in sorted(tasks.items())
         },
         "plugins": catalogue.versions,
     }
@@ -192,6 +204,22 @@ def load_model(model: str, catalogue: Catalogue) -> Model:
     except RuntimeError as error:
         raise ConfigError(f"{model}: {WEIGHTS} does not fit {CONFIG}: {error}") from error
     return loaded.eval()
+
+
+def load_tasks(model: str) -> dict[str, TaskSpec]:
+    """The tasks that a run or a saved model has heads for, by name.
+
+    Raises:
+        ConfigError: There is no such model, it cannot be read, or it is an encoder without heads.
+    """
+    if model.startswith(("timm:", "random:")):
+        raise ConfigError(
+            f"{model} has no heads; train one with 'umedpt adapt {model} TASK --output DIR' and "
+            "give DIR"
+        )
+    folder = Path(model)
+    config, *_ = _read(folder / "model" if (folder / "model").is_dir() else folder, model)
+    return {name: TaskSpec.model_validate(facts) for name, facts in config["tasks"].items()}
 
 
 def _read(folder: Path, model: str) -> tuple[dict[str, Any], Architecture, dict[str, Tensor]]:

@@ -37,7 +37,8 @@ from .machine import choose_device, default_workers, environment
 from .model import Model, blocks_needed, build_blocks, save_model
 from .optimizer import make_optimizer
 from .progress import Progress
-from .run import Run, Setting, stopping_on_signals
+from .run import Run, Setting
+from .stop import stopping_on_signals
 from .stream import Stream
 from .train import train
 
@@ -159,7 +160,7 @@ def pretrain(
                     keep_best=keep_best,
                 )
                 run = Run(setting, model, average, optimizer, state)
-                with stopping_on_signals(run):
+                with stopping_on_signals(run.stop, progress.warn):
                     if stream.evaluates_first:
                         run.evaluate_first()
                     if run.step < run.steps:
@@ -254,10 +255,13 @@ def _headlines(tasks: Iterable[str], catalogue: Catalogue) -> dict[str, str]:
     return {name: spec.metrics[0] for name, spec in found.items()}
 
 
-def _save(place: Path, model: Model, mix: Mix, tasks: Iterable[str], catalogue: Catalogue) -> None:
+def _save(
+    place: Path, model: Model, mix: Mix, tasks: Mapping[str, TaskData], catalogue: Catalogue
+) -> None:
     """Save a model whole or not at all."""
+    instances = {name: task.instances for name, task in tasks.items()}
     with written_whole(place) as temporary:
-        save_model(model, temporary, mix.architecture, tasks, catalogue)
+        save_model(model, temporary, mix.architecture, instances, catalogue)
 
 
 def _prepare_folder(

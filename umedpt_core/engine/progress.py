@@ -29,7 +29,7 @@ class Progress:
     ) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.headlines = dict(headlines)
-        self.now, self.total = step, total
+        self.now, self.total, self.unit = step, total, "step"
         self._first: tuple[int, float] | None = None
         self._train: dict[str, dict[str, Any]] = {}
         self._eval: dict[str, dict[str, Any]] = {}
@@ -59,6 +59,15 @@ class Progress:
     def warn(self, text: str) -> None:
         """Show a line above the display."""
         self.console.print(Text(text, style="yellow"), soft_wrap=not self._live)
+
+    def restart(self, total: int, unit: str) -> None:
+        """Begin to count something else.
+
+        Args:
+            total: Where the count ends.
+            unit: What is counted, in the singular.
+        """
+        self.now, self.total, self.unit, self._first = 0, total, unit, (0, time.monotonic())
 
     def step(self, step: int) -> None:
         """Note that the run has reached a step; the first one sets the clock."""
@@ -94,11 +103,11 @@ class Progress:
     def _pace(self) -> str:
         step, since = self._first or (self.now, 0.0)
         if step == self.now:
-            return f"step {self.now}/{self.total}"
+            return f"{self.unit} {self.now}/{self.total}"
         rate = (self.now - step) / (time.monotonic() - since)
         left = round((self.total - self.now) / rate)
         clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        return f"step {self.now}/{self.total}  {rate:.2f} steps/s  {clock} left"
+        return f"{self.unit} {self.now}/{self.total}  {rate:.2f}/s  {clock} left"
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +25,7 @@ from .model import Model
 from .optimizer import clip, set_rate
 from .progress import Progress
 from .skips import Skips
+from .stop import Stop
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Run:
 
     Attributes:
         step: Number of optimizer steps made.
-        stopping: Set from outside (Ctrl-C) to stop after the current step.
+        stop: Asks from outside (Ctrl-C) to stop after the current step.
     """
 
     def __init__(
@@ -89,7 +87,7 @@ class Run:
         self.step: int = state.get("step", 0)
         self.best: float | None = state.get("best")
         self.evaluated: bool = state.get("evaluated", False)
-        self.stopping = 0
+        self.stop = Stop()
         self._agreed = 0
         cases = {n: sum(map(len, t.cases.values())) for n, t in setting.tasks.items()}
         self.skips = Skips(cases, self.mix.skip_limit, state)
@@ -106,7 +104,7 @@ class Run:
     @property
     def _stops(self) -> int:
         """Several processes stop after the step before whose update they have agreed to."""
-        return self.stopping if self.setting.ranks.world == 1 else self._agreed
+        return self.stop.asked if self.setting.ranks.world == 1 else self._agreed
 
     @property
     def kept_model(self) -> Model:
@@ -124,7 +122,7 @@ class Run:
 
     def before_update(self) -> None:
         """Sum the gradients over all processes, clip them, and set the step's learning rate."""
-        self._agreed = self.setting.ranks.sum_gradients(self.model, self.stopping)
+        self._agreed = self.setting.ranks.sum_gradients(self.model, self.stop.asked)
         clip(self.model, self.mix.optimizer.clip)
         set_rate(self.optimizer, self.mix.optimizer, self.step, self.steps)
 
@@ -158,7 +156,7 @@ class Run:
             Interrupted: Somebody asked to stop meanwhile.
         """
         self.evaluate()
-        if self.stopping and not self.evaluated:
+        if self.stop.asked and not self.evaluated:
             raise self._interrupted()
 
     def evaluate(self) -> None:
@@ -168,7 +166,7 @@ class Run:
         count = sum(self.setting.tasks[task].batches("val") for task in own)
         batches = islice(self.setting.batches, count)
         results = evaluate(self.kept_model, self._until_stopped(batches))
-        if self.stopping and ranks.world == 1:
+        if self.stop.asked and ranks.world == 1:
             return
         for others in ranks.gather(results):
             results |= others
@@ -201,7 +199,7 @@ class Run:
 
     def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            if self.stopping and self.setting.ranks.world == 1:
+            if self.stop.asked and self.setting.ranks.world == 1:
                 return
             self._note_skips(batch)
             yield batch
@@ -259,25 +257,3 @@ class Run:
     def _exchange_skips(self) -> None:
         for row in self.skips.exchange(self.setting.ranks):
             self._emit("skip", **row)
-
-
-@contextmanager
-def stopping_on_signals(run: Run) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the run after its current step; a second Ctrl-C at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _: Any) -> None:
-        if run.stopping and number == signal.SIGINT:  # clusters may send SIGTERM twice
-            raise KeyboardInterrupt
-        run.stopping = number
-        run.setting.progress.warn("stopping after this step; once more to stop at once, unsaved")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -24,7 +24,7 @@ PLUGIN = "plugin"
 
 MODULES = (
     *("plugin", "specs", "tasks", "reading", "training"),
-    *("label_types", "profiles", "norms", "loggers"),
+    *("label_types", "label_outputs", "profiles", "norms", "loggers"),
 )
 """The modules of this package that hold checks, in the order of the report."""
 

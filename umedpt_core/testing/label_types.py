@@ -1,4 +1,4 @@
-"""Checks of a label type: its targets, its loss, its predictions."""
+"""Checks of a label type: its targets and its loss."""
 
 from __future__ import annotations
 
@@ -177,68 +177,6 @@ def gradients(subject: LabelSubject) -> None:
 def reached(name: str, steps: list[Recorder]) -> bool:
     """Whether a parameter gets a gradient other than 0 in some step."""
     return any(name in step.gradients and bool(step.gradients[name].any()) for step in steps)
-
-
-@check(
-    "label type",
-    "predictions split into one an image",
-    hint="unbatch gives a list on the CPU; with a geometry in the form of a checked target",
-    needs=("collates",),
-)
-def predicts(subject: LabelSubject) -> None:
-    """As many items as images, in a form that can be moved."""
-    for prediction, _ in subject.predictions:
-        items = subject.label.unbatch(prediction)
-        if not isinstance(items, list) or len(items) != 4:
-            raise Failure(f"unbatch gives {len(items)} items for 4 images")
-        for item in items:
-            if subject.spec.geometry != "none":
-                check_form(subject.spec.geometry, item)
-
-
-@check(
-    "label type",
-    "the metrics are those that the spec names",
-    hint="compute gives floats under the names in LabelTypeSpec.metrics, NAME_baseline, NAME/CLASS",
-    needs=("predicts",),
-)
-def metrics(subject: LabelSubject) -> None:
-    """New ones are empty; after some batches there are finite floats."""
-    metric, other = subject.label.metric(), subject.label.metric()
-    if metric is other:
-        raise Failure("metric gives the same object twice")
-    for prediction, target in subject.predictions:
-        metric.update(prediction, target)
-    values = metric.compute()
-    names = subject.spec.metrics
-    known = {*names, *(f"{name}_baseline" for name in ("loss", *names))}
-    if unknown := sorted({name.partition("/")[0] for name in values} - known):
-        raise Failure(f"'{unknown[0]}' is not in the spec's metrics")
-    if not values.keys() & set(names):
-        raise Failure(f"none of {', '.join(names)} after {len(SEEDS)} batches")
-    for name, value in values.items():
-        if not isinstance(value, float):
-            raise Failure(f"'{name}' is {type(value).__name__}, not float")
-
-
-@check(
-    "label type",
-    "targets and predictions can be drawn",
-    hint="draw onto a copy and return it: H x W x 3, uint8",
-    needs=("predicts",),
-)
-def draws(subject: LabelSubject) -> None:
-    """The picture has the image's form, and the image stays as it was."""
-    image = np.full((*SIZE, 3), 99, np.uint8)
-    items = {"target": subject.targets(0), "prediction": []}
-    items["prediction"] = subject.label.unbatch(subject.predictions[0][0])
-    for what, found in items.items():
-        for item in found:
-            picture = subject.label.draw(image, item)
-            if picture.shape != image.shape or picture.dtype != np.uint8:
-                raise Failure(f"a {what} becomes {picture.dtype} {picture.shape}")
-            if (image != 99).any():
-                raise Failure(f"drawing a {what} changes the image itself")
 
 
 def leaves(value: Any) -> Iterator[Any]:

@@ -39,7 +39,7 @@ def prediction_sheet(
     for name, task in tasks.items():
         truth, guess = [], []
         for images, target in _examples(task, split, columns):
-            x_BCHW = _tensor(images).to(next(model.parameters()).device)
+            x_BCHW = as_tensor(images).to(next(model.parameters()).device)
             x_BCHW = x_BCHW[None] if task.instances.kind == "bag" else x_BCHW
             (prediction,) = task.label.unbatch(model.predict(name, x_BCHW))
             truth.append(tile(task, images, target))
@@ -63,7 +63,8 @@ def _examples(task: TaskData, split: str, number: int) -> list[tuple[list[NDArra
     return examples
 
 
-def _tensor(images: list[NDArray[Any]]) -> torch.Tensor:
+def as_tensor(images: list[NDArray[Any]]) -> torch.Tensor:
+    """Images of one size, H x W x 3, as B x 3 x H x W float32 in [0, 1]."""
     x_BHWC = np.stack(images)
     x_BCHW = torch.from_numpy(np.ascontiguousarray(x_BHWC.transpose(0, 3, 1, 2))).float()
     return x_BCHW / 255 if x_BHWC.dtype == np.uint8 else x_BCHW
@@ -77,7 +78,7 @@ def tile(task: TaskData, images: list[NDArray[Any]], target: Any) -> NDArray[np.
         images: H x W x 3 each, uint8 or float32 in [0, 1]: one, or those of a bag.
         target: A checked target, or one item of the label type's ``unbatch``.
     """
-    image = images[0] if len(images) == 1 else _grid(images)
+    image = images[0] if len(images) == 1 else grid(images)
     if image.dtype != np.uint8:
         image = (image * 255).round().astype(np.uint8)
     height, width = image.shape[:2]
@@ -87,8 +88,8 @@ def tile(task: TaskData, images: list[NDArray[Any]], target: Any) -> NDArray[np.
     return task.label.draw(np.ascontiguousarray(image), target)
 
 
-def _grid(images: list[NDArray[Any]]) -> NDArray[Any]:
-    """Nine images, evenly spread, in three rows."""
+def grid(images: list[NDArray[Any]]) -> NDArray[Any]:
+    """Nine images of one size, evenly spread, in three rows."""
     places = np.linspace(0, len(images) - 1, 9).round().astype(int)
     rows = [np.concatenate([images[p] for p in places[r : r + 3]], axis=1) for r in (0, 3, 6)]
     return np.concatenate(rows, axis=0)

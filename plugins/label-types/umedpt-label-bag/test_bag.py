@@ -253,6 +253,9 @@ def test_predictions_name_the_class_and_the_heaviest_slice(monkeypatch):
     (item,) = label.unbatch({"probabilities": p_BC, "weights": w_BN})
     label.draw(np.zeros((48, 64, 3), np.uint8), item)
     assert captions == [["class 1 0.70", "slice 3/4: 0.50"]]
+    row = {"class": "class 1", "p_class 0": 0.1, "p_class 1": 0.7, "p_class 2": 0.2}
+    assert label.row(item) == pytest.approx(row)
+    assert label.classes_in(2) == {2}
 
 
 def test_it_pickles_for_the_workers():

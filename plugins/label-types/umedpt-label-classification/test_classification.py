@@ -168,6 +168,13 @@ def test_predictions_are_probabilities_and_can_be_drawn():
     assert (image == 200).all()
 
 
+def test_a_prediction_becomes_a_row_and_a_target_a_class():
+    label = Classification(["normal", "tumour"])
+    (item,) = label.unbatch(torch.tensor([[0.25, 0.75]]))
+    assert label.row(item) == {"class": "tumour", "p_normal": 0.25, "p_tumour": 0.75}
+    assert label.classes_in(1) == {1}
+
+
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
     label = Classification(names(5))

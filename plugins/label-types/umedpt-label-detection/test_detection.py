@@ -325,6 +325,40 @@ def test_metrics_without_a_true_box_are_left_out():
     assert measure([found([[0.0, 0, 20, 20]], [0], [1.0])], [found([], [])]) == {}
 
 
+def rough_detections(images, rng):
+    """Two detections a box, more or less on it, of a class that may be wrong; many equal scores."""
+    true, predicted = [], []
+    for n in rng.integers(0, 6, images):
+        corners, edges = rng.uniform(0, 60, (n, 2)), rng.uniform(20, 60, (n, 2))
+        boxes = np.concatenate([corners, corners + edges], 1).astype(np.float32)
+        true.append(found(boxes, rng.integers(0, 2, n)))
+        moved = np.tile(boxes, (2, 1)) + rng.normal(0, 4, (2 * n, 4)).astype(np.float32)
+        scores = (rng.integers(1, 6, 2 * n) / 5).astype(np.float32)
+        predicted.append(found(moved, rng.integers(0, 3, 2 * n), scores))
+    return predicted, true
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(st.integers(0, 10**6))
+def test_metrics_over_chosen_images_are_those_of_a_set_of_them(seed):
+    """What the library gives for a set in which the image is twice as two images."""
+    rng = np.random.default_rng(seed)
+    predicted, true = rough_detections(8, rng)
+    metric = Detection(names(3)).metric()
+    metric.update(predicted[:3], true[:3])
+    metric.update(predicted[3:], true[3:])
+    chosen = rng.integers(0, 8, 10).tolist()
+    wanted = measure([predicted[n] for n in chosen], [true[n] for n in chosen])
+    assert metric.compute(chosen) == pytest.approx(wanted, abs=1e-12)
+    assert metric.compute(range(8)) == pytest.approx(metric.compute(), abs=1e-12)
+
+
+def test_the_classes_among_boxes():
+    label = Detection(names(3))
+    assert label.classes_in(label.check(TRUTH, SIZE)[0]) == set(TRUTH["labels"])
+    assert label.row(found([[0.0, 0, 20, 20]], [0], [1.0])) == {}
+
+
 def test_predictions_can_be_drawn():
     torch.manual_seed(0)
     label, image = Detection(names(3)), np.full((*SIZE, 3), 200, np.uint8)

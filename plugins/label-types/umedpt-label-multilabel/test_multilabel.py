@@ -176,6 +176,14 @@ def test_predictions_are_probabilities_and_can_be_drawn():
     assert (image == 200).all()
 
 
+def test_a_prediction_becomes_a_row_and_a_target_its_labels():
+    label = MultiLabel(["cyst", "stone", "scar"])
+    (item,) = label.unbatch(torch.tensor([[0.25, 0.5, 1.0]]))
+    assert label.row(item) == {"p_cyst": 0.25, "p_stone": 0.5, "p_scar": 1.0}
+    assert label.classes_in(label.check([1, -1, 0], SIZE)[0]) == {0}
+    assert label.classes_in(label.check([1, 0, 1], SIZE)[0]) == {0, 2}
+
+
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
     label, rng = MultiLabel(names(5)), np.random.default_rng(0)

@@ -204,6 +204,14 @@ def test_numbers_are_drawn():
     assert (image == 200).all()
 
 
+def test_a_prediction_becomes_a_row():
+    one, two = Regression(["age"], range=(0, 9)), Regression(["age", "size"], range=(0, 9))
+    assert one.row(one.unbatch(torch.tensor([[4.5]]))[0]) == {"value": 4.5}
+    row = two.row(two.unbatch(torch.tensor([[4.5, 1.0]]))[0])
+    assert row == {"value_age": 4.5, "value_size": 1.0}
+    assert two.classes_in(two.check([4, 1], SIZE)[0]) == set()
+
+
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
     label, rng = Regression(names(2), range=(0, 9)), np.random.default_rng(0)

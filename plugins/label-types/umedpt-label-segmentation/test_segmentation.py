@@ -239,6 +239,29 @@ def test_the_baselines_are_what_constant_predictions_reach():
     assert np.mean(dice) == pytest.approx(values["dice_baseline"])
 
 
+def test_metrics_over_chosen_images_are_those_of_their_pixels():
+    rng = np.random.default_rng(0)
+    predicted, true = rng.integers(0, 3, (2, 5, 4, 6))
+    true[0, :2] = 255
+    metric = Segmentation(names(3)).metric()
+    for batch in (slice(3), slice(3, 5)):
+        metric.update(torch.tensor(predicted[batch]), torch.tensor(true[batch]))
+    chosen = [4, 0, 0, 2]
+    wanted = measure(Segmentation(names(3)), predicted[chosen], true[chosen])
+    assert metric.compute(chosen) == pytest.approx(wanted)
+    assert metric.compute(chosen)["miou"] != pytest.approx(metric.compute()["miou"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "found"),
+    [(["lesion"], {0}), (names(4), {1, 3}), (["a", "b", "c", "d"], {0, 1, 3})],
+)
+def test_the_classes_in_a_mask(classes, found):
+    mask = np.array([[0, 1, 255, 1 if len(classes) == 1 else 3]], np.uint8)
+    assert Segmentation(classes).classes_in(mask) == found
+    assert Segmentation(classes).classes_in(np.full((2, 2, 2), 255, np.uint8)) == set()
+
+
 @pytest.mark.parametrize("C", [1, 5])
 def test_predictions_are_masks_and_can_be_drawn(C):
     torch.manual_seed(0)

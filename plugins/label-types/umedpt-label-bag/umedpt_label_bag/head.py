@@ -78,6 +78,10 @@ class Bag(Classification):
         ]
         return caption(image, lines)
 
+    def row(self, item: Mapping[str, np.ndarray]) -> dict[str, str | float]:
+        """As of a classification."""
+        return super().row(item["probabilities"])
+
 
 class BagHead(nn.Module):
     """A softmax over learned scores weighs a bag's embeddings; one linear layer classifies.

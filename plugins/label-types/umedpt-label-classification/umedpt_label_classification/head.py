@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc, multiclass_f1_score
 
 from umedpt_core.drawing import caption
-from umedpt_core.label_type import LabelType, small_head
+from umedpt_core.label_type import LabelType, pick, small_head
 
 
 class Classification(LabelType):
@@ -78,6 +78,15 @@ class Classification(LabelType):
         best = int(np.argmax(target))
         return caption(image, [f"{self.classes[best]} {target[best]:.2f}"])
 
+    def classes_in(self, target: int) -> set[int]:
+        """The one class."""
+        return {target}
+
+    def row(self, item: np.ndarray) -> dict[str, str | float]:
+        """``class``, the likeliest, and the probability of each, ``p_<class>``."""
+        p_C = zip(self.classes, item.tolist(), strict=True)
+        return {"class": self.classes[int(np.argmax(item))], **{f"p_{name}": p for name, p in p_C}}
+
 
 class ClassificationMetric:
     """F1, accuracy and AUC over a split, beside what the majority class alone would reach."""
@@ -92,9 +101,9 @@ class ClassificationMetric:
         self._probabilities.append(prediction.float().cpu())
         self._targets.append(target.cpu())
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, chosen: Sequence[int] | None = None) -> dict[str, float]:
         """The metrics; AUC is left out where only one class occurs."""
-        p_NC, y_N = torch.cat(self._probabilities), torch.cat(self._targets)
+        p_NC, y_N = pick(self._probabilities, chosen), pick(self._targets, chosen)
         counts = y_N.bincount(minlength=self.classes)
         share = float(counts.max() / len(y_N))
         values = {

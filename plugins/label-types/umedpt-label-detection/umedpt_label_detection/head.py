@@ -16,6 +16,7 @@ from umedpt_core.drawing import caption, colour
 from umedpt_core.label_type import LabelType, small_head
 
 from .fcos import decode, fcos_losses, grid
+from .metric import DetectionMetric
 
 PRIOR = 0.01
 CLASS_SCALE = 0.25 * (1 - PRIOR) ** 2 * -math.log(PRIOR)  # 1.128: the focal sum at the prior
@@ -72,7 +73,7 @@ class Detection(LabelType):
 
     def metric(self) -> DetectionMetric:
         """Mean average precision of COCO, at IoU 0.5 and over 0.5 to 0.95."""
-        return DetectionMetric()
+        return DetectionMetric(len(self.classes), PER_IMAGE)
 
     def check(self, target: Any, size: tuple[int, int]) -> tuple[dict[str, np.ndarray], int]:
         """Boxes as N x 4 float32 within the image, labels as N int64."""
@@ -127,6 +128,10 @@ class Detection(LabelType):
             cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour(int(label)), 1)
         return caption(image, [f"{int(kept.sum())} boxes"]) if "scores" in target else image
 
+    def classes_in(self, target: dict[str, np.ndarray]) -> set[int]:
+        """The classes that have a box."""
+        return set(target["labels"].tolist())
+
 
 class DetectionHead(nn.Module):
     """The task's two convolutions, shared by the levels.
@@ -164,32 +169,3 @@ def _boxes_of(
     box = clip_boxes_to_image(box, size)
     kept = batched_nms(box, score, label, NMS_IOU)[:PER_IMAGE]
     return {"boxes": box[kept], "labels": label[kept], "scores": score[kept]}
-
-
-class DetectionMetric:
-    """COCO's mean average precision."""
-
-    def __init__(self) -> None:
-        from torchmetrics.detection import MeanAveragePrecision
-
-        self._map = MeanAveragePrecision(backend="faster_coco_eval")
-        self._map.warn_on_many_detections = False
-
-    def update(self, prediction: list[dict[str, Tensor]], target: list[dict[str, Tensor]]) -> None:
-        """Add the detections and the true boxes of a batch."""
-        self._map.update(_on_cpu(prediction), _on_cpu(target))
-
-    def compute(self) -> dict[str, float]:
-        """The metrics; nothing where the split holds no box. A constant prediction reaches 0."""
-        values = self._map.compute()
-        if values["map"] < 0:
-            return {}
-        return {
-            "map50": float(values["map_50"]),
-            "map": float(values["map"]),
-            "map50_baseline": 0.0,
-        }
-
-
-def _on_cpu(items: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
-    return [{key: value.cpu() for key, value in item.items()} for item in items]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_auroc, binary_f1_score
 
 from umedpt_core.drawing import caption
-from umedpt_core.label_type import LabelType, small_head
+from umedpt_core.label_type import LabelType, pick, small_head
 
 UNKNOWN = -1
 
@@ -65,6 +65,14 @@ class MultiLabel(LabelType):
         shown = sorted(likely, key=lambda c: -target[c])[:4]
         return caption(image, [f"{self.classes[c]} {target[c]:.2g}" for c in shown] or ["none"])
 
+    def classes_in(self, target: np.ndarray) -> set[int]:
+        """The labels that are set."""
+        return set(np.flatnonzero(target == 1).tolist())
+
+    def row(self, item: np.ndarray) -> dict[str, str | float]:
+        """The probability of each label, ``p_<name>``."""
+        return {f"p_{name}": p for name, p in zip(self.classes, item.tolist(), strict=True)}
+
 
 class MultiLabelMetric:
     """AUC and F1 over a split, and the loss that the prevalences alone would reach."""
@@ -79,9 +87,9 @@ class MultiLabelMetric:
         self._probabilities.append(prediction.float().cpu())
         self._targets.append(target.cpu())
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, chosen: Sequence[int] | None = None) -> dict[str, float]:
         """The metrics; a label without both a yes and a no has no AUC and is not in the mean."""
-        p_NC, y_NC = torch.cat(self._probabilities), torch.cat(self._targets)
+        p_NC, y_NC = pick(self._probabilities, chosen), pick(self._targets, chosen)
         areas: dict[str, float] = {}
         scores: list[float] = []
         for c, name in enumerate(self.classes):

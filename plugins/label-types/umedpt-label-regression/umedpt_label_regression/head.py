@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from umedpt_core.drawing import caption
-from umedpt_core.label_type import LabelType, small_head
+from umedpt_core.label_type import LabelType, pick, small_head
 
 Numbers = float | Sequence[float]
 
@@ -111,6 +111,11 @@ class Regression(LabelType):
         lines = [f"{name} {'?' if np.isnan(value) else f'{value:.4g}'}" for name, value in numbers]
         return caption(image, lines[:4])
 
+    def row(self, item: np.ndarray) -> dict[str, str | float]:
+        """``value``, or ``value_<name>`` of each where there are several."""
+        keys = [f"value_{name}" for name in self.classes] if len(self.classes) > 1 else ["value"]
+        return dict(zip(keys, item.tolist(), strict=True))
+
 
 class RegressionMetric:
     """Errors over a split in the units of the target, and those of predicting its mean."""
@@ -125,9 +130,9 @@ class RegressionMetric:
         self._predictions.append(prediction.double().cpu())
         self._targets.append(target.double().cpu())
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, chosen: Sequence[int] | None = None) -> dict[str, float]:
         """Means over the quantities; a quantity without known values is left out."""
-        p_NC, y_NC = torch.cat(self._predictions), torch.cat(self._targets)
+        p_NC, y_NC = pick(self._predictions, chosen), pick(self._targets, chosen)
         by_name: dict[str, dict[str, float]] = {}
         for c, name in enumerate(self.classes):
             known_N = ~y_NC[:, c].isnan()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umedpt_core.drawing import colour
-from umedpt_core.label_type import IGNORE, LabelType, small_head
+from umedpt_core.label_type import IGNORE, LabelType, pick, small_head
 
 FOCAL_GAMMA = 2
 
@@ -98,6 +98,13 @@ class Segmentation(LabelType):
                 image[target == index] = image[target == index] // 2 + np.array(tint, np.uint8) // 2
         return image
 
+    def classes_in(self, target: np.ndarray) -> set[int]:
+        """The classes that occur, but the background; that of a single class is 0."""
+        found = set(np.unique(target).tolist()) - {IGNORE}
+        if len(self.classes) == 1:
+            return {0} if 1 in found else set()
+        return found - {0} if self.classes[0] == "background" else found
+
 
 def dice_loss(logits_NC: Tensor, target_N: Tensor) -> Tensor:
     """Soft Dice loss over the pixels of a batch, averaged over the classes that occur in it."""
@@ -127,19 +134,23 @@ class SegmentationMetric:
     def __init__(self, classes: Sequence[str]) -> None:
         self.indices = max(2, len(classes))
         self.background = len(classes) == 1 or classes[0] == "background"
-        self._confusion = torch.zeros(self.indices, self.indices, dtype=torch.int64)
+        self._counts: list[Tensor] = []
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add B x H x W class indices, predicted and true."""
+        B, C = len(target), self.indices
+        first_B = torch.arange(B, device=target.device) * C
         known = target != IGNORE
-        pairs = target[known] * self.indices + prediction[known]
-        counts = pairs.bincount(minlength=self.indices**2).cpu()
-        self._confusion += counts.view(self.indices, self.indices)
+        pairs = ((target + first_B[:, None, None]) * C + prediction)[known]
+        confusion_BCC = pairs.bincount(minlength=B * C * C).view(B, C, C)
+        # All that the metrics need, in C numbers an image where the matrix has C x C.
+        hit_BC = confusion_BCC.diagonal(dim1=1, dim2=2)
+        counts = torch.stack([hit_BC, confusion_BCC.sum(2), confusion_BCC.sum(1)], 1)
+        self._counts.append(counts.cpu())
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, chosen: Sequence[int] | None = None) -> dict[str, float]:
         """The metrics; one without any class to average over is left out."""
-        hit = self._confusion.diagonal().double()
-        true, predicted = self._confusion.sum(1).double(), self._confusion.sum(0).double()
+        hit, true, predicted = pick(self._counts, chosen).sum(0).double()
         seen = true + predicted > 0
         iou = hit / (true + predicted - hit).clamp(min=1)
         dice = 2 * hit / (true + predicted).clamp(min=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from umedpt_core.drawing import colour
-from umedpt_core.label_type import LabelType
+from umedpt_core.label_type import LabelType, pick
 
 Points = dict[str, np.ndarray]
 """``keypoints``: N x 2 (x, y), ``labels``: N."""
@@ -114,6 +114,10 @@ class Keypoints(LabelType):
             cv2.circle(image, center, radius, colour(int(label)), 1, cv2.LINE_AA)
         return image
 
+    def classes_in(self, target: Points) -> set[int]:
+        """The classes that have a point."""
+        return set(target["labels"].tolist())
+
 
 def gaussians(xy_N2: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     """N x HW: a Gaussian around every point, which sums to 1 over the image's pixels."""
@@ -139,16 +143,16 @@ class Distance:
         self._predictions.append(prediction.double().cpu())
         self._targets.append(target.double().cpu())
 
-    def compute(self) -> dict[str, float]:
+    def compute(self, chosen: Sequence[int] | None = None) -> dict[str, float]:
         """Both means; nothing where no point is known."""
         if not self._targets:
             return {}
-        true_BC2 = torch.cat(self._targets)
+        true_BC2 = pick(self._targets, chosen)
         known_BC = ~true_BC2.isnan().any(-1)
         if not known_BC.any():
             return {}
         rivals = {
-            "distance": torch.cat(self._predictions),
+            "distance": pick(self._predictions, chosen),
             "distance_baseline": true_BC2.nanmean(0).expand_as(true_BC2),
         }
         return {
