@@ -91,6 +91,17 @@ class Catalogue:
         plugins = {plugin.distribution: plugin.version for plugin in self.plugins}
         return {"umedpt-core": __version__, **plugins}
 
+    def with_task(self, entry: Entry[TaskSpec]) -> Catalogue:
+        """A copy with one more task, say of somebody's own data.
+
+        Raises:
+            ConfigError: There is a task of this name.
+        """
+        if entry.spec.name in self.tasks:
+            raise ConfigError(f"there is a task named '{entry.spec.name}'; choose another name")
+        tasks = dict(sorted((self.tasks | {entry.spec.name: entry}).items()))
+        return Catalogue(self.plugins, {**self._entries, "task": tasks})
+
     def find(self, kind: str, name: str) -> Entry[Any]:
         """The entry of this kind and name.
 

@@ -17,8 +17,12 @@ root_option = click.option(
 )
 
 
-def parse_options(options: tuple[str, ...]) -> dict[str, Any]:
+def parse_options(options: tuple[str, ...], name: str = "--option") -> dict[str, Any]:
     """``KEY=VALUE`` arguments as a mapping; values are YAML.
+
+    Args:
+        options: The arguments.
+        name: What they were given to, for the messages.
 
     Raises:
         ConfigError: There is no ``=``, or the value is no YAML.
@@ -29,9 +33,9 @@ def parse_options(options: tuple[str, ...]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
-            raise ConfigError(f"--option '{option}': write it as KEY=VALUE")
+            raise ConfigError(f"{name} '{option}': write it as KEY=VALUE")
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ConfigError(f"--option '{option}': the value is no YAML") from error
+            raise ConfigError(f"{name} '{option}': the value is no YAML") from error
     return found
