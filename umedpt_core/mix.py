@@ -61,6 +61,9 @@ class OptimizerSettings(_Section):
 
     Attributes:
         lr: Learning rate.
+        encoder_lr: That of the encoder, for one that starts from pretrained weights; None: `lr`.
+        hold: Optimizer steps at first in which the encoder stays as it is. Heads start at random,
+            and before they know how common each class is they would bend a pretrained encoder.
         weight_decay: Weight decay.
         schedule: The rate after the warm-up: ``constant``, or ``cosine`` down to 0.
         warmup: Optimizer steps in which the rate rises linearly.
@@ -70,6 +73,8 @@ class OptimizerSettings(_Section):
     """
 
     lr: float = Field(1e-3, gt=0, lt=10)
+    encoder_lr: float | None = Field(None, gt=0, lt=10)
+    hold: int = Field(0, ge=0)
     weight_decay: float = Field(0.05, ge=0, lt=10)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: int = Field(0, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from timm.optim import param_groups_layer_decay
@@ -17,19 +18,23 @@ def make_optimizer(model: Model, settings: OptimizerSettings) -> torch.optim.Ada
 
     Args:
         model: To be trained; norms are swapped already.
-        settings: With `layer_decay`, the encoder's layers learn the slower the earlier they are.
+        settings: With `layer_decay`, the encoder's layers learn the slower the earlier they are;
+            with `encoder_lr`, all of it at that rate.
     """
-    groups = [{"params": list(model.parameters()), "scale": 1.0}]
+    encoder: nn.Module = model.blocks.encoder.net
+    layers: list[dict[str, Any]] = [{"params": list(encoder.parameters()), "lr_scale": 1.0}]
     if settings.layer_decay is not None:
-        encoder: nn.Module = model.blocks.encoder.net
         layers = param_groups_layer_decay(
             encoder, settings.weight_decay, layer_decay=settings.layer_decay
         )
-        own = {id(p) for group in layers for p in group["params"]}
-        rest = [p for p in model.parameters() if id(p) not in own]
-        groups = [{"params": group["params"], "scale": group["lr_scale"]} for group in layers] + [
-            {"params": rest, "scale": 1.0}
-        ]
+    scale = (settings.encoder_lr or settings.lr) / settings.lr
+    groups = [
+        {"params": layer["params"], "scale": scale * layer["lr_scale"], "hold": settings.hold}
+        for layer in layers
+    ]
+    own = {id(p) for layer in layers for p in layer["params"]}
+    rest = [p for p in model.parameters() if id(p) not in own]
+    groups.append({"params": rest, "scale": 1.0, "hold": 0})
     return torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
@@ -51,7 +56,7 @@ def set_rate(
         done = (step - settings.warmup) / max(1, steps - settings.warmup)
         rate *= (1 + math.cos(math.pi * done)) / 2
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+        group["lr"] = rate * group["scale"] if step >= group["hold"] else 0.0
 
 
 def clip(model: nn.Module, norm: float | None) -> None:
