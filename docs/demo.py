@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from umedpt_core import adapt
+from umedpt_core import AdaptSettings, adapt
 
 RUNS = Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
 UMEDPT = Path(sys.executable).with_name("umedpt")
@@ -74,7 +74,8 @@ def main() -> None:
             output = RUNS / "probes" / name / task
             show("adapt", model, task, "--output", output, "--epochs", EPOCHS)
             # The same in this process, which has torch loaded already.
-            report = adapt(model, task, output, epochs=EPOCHS, quiet=True)
+            settings = AdaptSettings(epochs=EPOCHS)
+            report = adapt(model, task, output, settings=settings, quiet=True)
             found[task].append(report["metrics"])
             print(f"{HEADLINES[task][0]}: {report['metrics'][HEADLINES[task][0]]:.3f}")
 

@@ -448,7 +448,12 @@ def test_five_lines_of_python(tmp_path):
     catalogue = umedpt.load_catalogue()
     mix = umedpt.Mix.compose(catalogue, ["shapes-classification"], settings=SMALL)
     run = umedpt.pretrain(mix, tmp_path / "run", catalogue=catalogue)
-    report = umedpt.adapt(str(run), "shapes-classification", tmp_path / "probe", epochs=2)
+    report = umedpt.adapt(
+        str(run),
+        "shapes-classification",
+        tmp_path / "probe",
+        settings=umedpt.AdaptSettings(epochs=2),
+    )
     assert 0 <= report["metrics"]["accuracy"] <= 1
 
 

@@ -18,6 +18,7 @@ from umedpt_core import (
     LabelTypeSpec,
     LoggerSpec,
     NormSpec,
+    Reference,
     Source,
     TaskSpec,
     Whole,
@@ -44,6 +45,11 @@ json_values = st.recursive(
     max_leaves=5,
 )  # fmt: skip
 sources = st.builds(Source, homepage=st.text(), download=texts)
+references = st.builds(
+    Reference,
+    value=st.floats(allow_nan=False, allow_infinity=False),
+    needed=st.dictionaries(st.text(), st.floats(0, 1, exclude_min=True), max_size=2),
+)
 tasks = st.builds(
     TaskSpec,
     name=slugs,
@@ -59,6 +65,7 @@ tasks = st.builds(
     splits=st.sampled_from([(), ("train",), ("train", "test"), ("train", "val", "test")]),
     options=st.none() | imports,
     label_options=st.dictionaries(st.text(), json_values, max_size=3),
+    references=st.lists(references, max_size=2).map(tuple),
 )
 label_types = st.builds(
     LabelTypeSpec,

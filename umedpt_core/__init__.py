@@ -38,12 +38,15 @@ if TYPE_CHECKING:
         LoggerSpec,
         NormSpec,
         Patches,
+        Reference,
         Slices,
         Source,
         TaskSpec,
         Whole,
     )
     from .transfer.adapt import adapt
+    from .transfer.grid import run_grid
+    from .transfer.settings import AdaptSettings
 
 _HOMES = {
     "specs": (
@@ -53,6 +56,7 @@ _HOMES = {
         "LoggerSpec",
         "NormSpec",
         "Patches",
+        "Reference",
         "Slices",
         "Source",
         "TaskSpec",
@@ -70,11 +74,14 @@ _HOMES = {
     "data.volumes": ("Volume", "VolumeCase", "read_volume"),
     "engine.pretrain": ("pretrain",),
     "transfer.adapt": ("adapt",),
+    "transfer.grid": ("run_grid",),
+    "transfer.settings": ("AdaptSettings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "API",
+    "AdaptSettings",
     "AugmentationSpec",
     "Bag",
     "Case",
@@ -90,6 +97,7 @@ __all__ = [
     "NormSpec",
     "Patches",
     "Polygons",
+    "Reference",
     "Slices",
     "Slide",
     "SlideCase",
@@ -109,6 +117,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_volume",
+    "run_grid",
 ]
 
 

@@ -133,6 +133,25 @@ class Bag(Spec):
 Instances = Annotated[Whole | Slices | Patches | Bag, Field(discriminator="kind")]
 
 
+class Reference(Spec):
+    """A published result of a task, shown beside one's own (paper: Table 1).
+
+    Attributes:
+        metric: A metric of the label type, such as ``f1``.
+        value: Its value as the metrics give it: 0.903, not 90.3 %.
+        setting: What reached it, on how much data.
+        source: Where it stands.
+        needed: The share of the training data, in (0, 1], with which the model that the source
+            is about matched the value, by mode of adaptation (``frozen``, ``finetune``).
+    """
+
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    setting: str
+    source: str
+    needed: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
+
+
 class TaskSpec(Spec):
     """One task: a dataset, what is learned from it, and how its cases become instances.
 
@@ -155,6 +174,7 @@ class TaskSpec(Spec):
             and ``cases`` is asked for ``all``.
         options: Import string of a pydantic model of choices that a mix can make.
         label_options: Passed to the label type, which validates them.
+        references: Published results, for the report of a benchmark.
     """
 
     name: Slug
@@ -171,6 +191,7 @@ class TaskSpec(Spec):
     splits: tuple[Literal["train", "val", "test"], ...] = ()
     options: ImportString | None = None
     label_options: dict[str, Any] = {}
+    references: tuple[Reference, ...] = ()
 
     @property
     def all_splits(self) -> tuple[str, ...]:

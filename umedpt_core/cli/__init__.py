@@ -32,6 +32,8 @@ COMMANDS = {
     "mix": "mix:mix",
     "pretrain": "pretrain:pretrain",
     "adapt": "adapt:adapt",
+    "predict": "predict:predict",
+    "benchmark": "benchmark:benchmark",
     "report": "report:report",
     "data": "data:data",
     "new-plugin": "new_plugin:new_plugin",

@@ -7,47 +7,120 @@ from typing import Any
 
 import click
 
+from ..errors import ConfigError
+from .adapt_options import settings_options
 from .mix import data_root_option
 from .options import options_option, parse_options, root_option
+from .own import folder_option, task_or_folder
 from .pretrain import cache_option, device_option, workers_option
 
 
 @click.command()
 @click.argument("model")
-@click.argument("task")
-@click.option("--mode", type=click.Choice(["frozen"]), default="frozen", show_default=True)
+@click.argument("task", required=False)
+@folder_option
+@click.option(
+    "--mode",
+    type=click.Choice(["frozen", "finetune", "bitfit", "lora"]),
+    default="frozen",
+    show_default=True,
+    help="frozen: the head alone. The others go on from that head.",
+)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
-@click.option("--epochs", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--lr", type=click.FloatRange(0, 10, min_open=True), default=1e-3, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--image-size", type=click.IntRange(32), help="Square; default: as the task says.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
+@settings_options
+@click.option(
+    "--draws",
+    type=click.Path(path_type=Path),
+    help="A file of draws that umedpt benchmark has written, for --fraction and --draw.",
+)
+@click.option("--fraction", type=click.FloatRange(0, 100, min_open=True), help="Percent of cases.")
+@click.option("--draw", type=click.IntRange(0), help="Which draw.  [default: 0]")
 @options_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @root_option
 @data_root_option
 @device_option
 @workers_option
 @cache_option
 @click.pass_obj
-def adapt(session: Any, /, options: tuple[str, ...], **arguments: Any) -> None:
-    """Train TASK's head on the fixed MODEL and score it on the task's test split.
+def adapt(
+    session: Any,
+    /,
+    model: str,
+    task: str | None,
+    folder: Path | None,
+    output: Path,
+    resume: bool,
+    draws: Path | None,
+    fraction: float | None,
+    draw: int | None,
+    options: tuple[str, ...],
+    root: Path | None,
+    data_root: Path | None,
+    device: str | None,
+    workers: int | None,
+    cache_gb: float,
+    **settings: Any,
+) -> None:
+    """Train TASK's head on MODEL, then what the mode says, and score on the task's test split.
 
-    MODEL is a run, a saved model, timm:NAME[@weights file] or random:NAME.
+    MODEL is a run, a saved model, timm:NAME[@weights file] or random:NAME. TASK is a registered
+    task; --folder takes own data in its place.
     """
-    session.catalogue.find("task", arguments["task"])  # before torch is loaded
-    chosen = parse_options(options)
+    catalogue, name, root = task_or_folder(session, task, folder, root)  # before torch is loaded
+    where: dict[str, Any] = {
+        "root": root,
+        "data_root": data_root,
+        "options": parse_options(options),
+    }
+
+    from ..transfer.settings import AdaptSettings
+
+    given = AdaptSettings(**{key: value for key, value in settings.items() if value is not None})
+    subset = None
+    if fraction is not None:
+        subset = _subset(catalogue, name, draws, fraction / 100, draw or 0, given.seed, where)
+    elif draws or draw is not None:
+        raise ConfigError("--draws and --draw say which cases of a --fraction to use; give one")
 
     from ..transfer.adapt import adapt as run
 
     report = run(
-        catalogue=session.catalogue,
-        options=chosen,
-        **arguments,
+        model,
+        name,
+        output,
+        settings=given,
+        subset=subset,
+        resume=resume,
+        catalogue=catalogue,
+        device=device,
+        workers=workers,
+        cache_gb=cache_gb,
+        **where,
     )
-    output = arguments["output"]
-    for name, value in report["metrics"].items():
-        click.echo(f"{name}: {value:.4f}")
+    for metric, value in report["metrics"].items():
+        low, high = report["intervals"].get(metric, (None, None))
+        between = "" if low is None else f"  [{low:.4f}, {high:.4f}]"
+        click.echo(f"{metric}: {value:.4f}{between}")
     click.echo(
         f"{report['n']} test instances; {output / 'metrics.json'}, {output / 'predictions.png'}",
         err=True,
     )
+
+
+def _subset(
+    catalogue: Any,
+    task: str,
+    draws: Path | None,
+    fraction: float,
+    draw: int,
+    seed: int,
+    where: dict[str, Any],
+) -> list[str]:
+    from ..transfer.cases import training_cases
+    from ..transfer.draws import Draws, make_draws
+
+    if draws:
+        return Draws.load(draws).ids(fraction, draw)
+    data, cases = training_cases(catalogue, task, **where)
+    return make_draws(data, cases, [fraction], draw + 1, seed).ids(fraction, draw)

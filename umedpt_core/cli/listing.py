@@ -35,7 +35,7 @@ FOLDED = {"remarks", "summary"}
 """Columns that take several lines rather than lose words; the others are shortened."""
 SHORT, NARROW, GAP = 24, 10, 2
 PIPE_WIDTH = 10_000
-NUMBERED_FROM = {"classes": 0, "download": 1}
+NUMBERED_FROM = {"classes": 0, "download": 1, "references": 1}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -209,7 +209,9 @@ def _print_page(page: Row) -> None:
     table.add_column(overflow="fold")
     for key, value in facts.items():
         if key in NUMBERED_FROM:
-            value = "\n".join(f"{i} {line}" for i, line in enumerate(value, NUMBERED_FROM[key]))
+            value = "\n".join(
+                f"{i} {_text(line)}" for i, line in enumerate(value, NUMBERED_FROM[key])
+            )
         if text := _text(value):
             table.add_row(key.replace("_", " "), Text(text))
     _console().print(table)
@@ -227,5 +229,5 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_text, value))
     return "" if value is None else str(value)

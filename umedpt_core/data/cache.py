@@ -116,7 +116,7 @@ class Cache:
                 f"the loaded case takes {size / 1e9:.2g} GB, the cache holds "
                 f"{self.bytes / 1e9:.2g}; raise --cache-gb"
             )
-        with _locked(self.folder / "room.lock"):  # one writer at a time, so that sizes add up
+        with locked(self.folder / "room.lock"):  # one writer at a time, so that sizes add up
             entries = sorted(self._entries())
             total = sum(size for _, size, _ in entries)
             for _, freed, oldest in entries:
@@ -150,7 +150,7 @@ class Cache:
 
     @contextmanager
     def _lock(self, key: str, *, wait: bool = True) -> Iterator[bool]:
-        with _locked(self.folder / f"{seed_of(key) % LOCKS}.lock", wait=wait) as mine:
+        with locked(self.folder / f"{seed_of(key) % LOCKS}.lock", wait=wait) as mine:
             yield mine
 
 
@@ -170,7 +170,7 @@ def open_cache(gigabytes: float) -> Iterator[Cache]:
     folder = home / uuid.uuid4().hex
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _locked(home / "lock"):
+        with locked(home / "lock"):
             _remove_dead(home)
             lock = os.open(home / f"{folder.name}.lock", os.O_CREAT | os.O_RDWR, 0o600)
             flock(lock, LOCK_EX)
@@ -190,14 +190,14 @@ def open_cache(gigabytes: float) -> Iterator[Cache]:
 
 def _remove_dead(home: Path) -> None:
     for file in home.glob("*.lock"):
-        with _locked(file, wait=False) as dead:
+        with locked(file, wait=False) as dead:
             if dead:
                 shutil.rmtree(file.with_suffix(""), ignore_errors=True)
                 file.unlink()
 
 
 @contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a file's lock, which the kernel releases when the process dies."""
     from fcntl import LOCK_EX, LOCK_NB, flock
 

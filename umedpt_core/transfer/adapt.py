@@ -1,39 +1,36 @@
-"""Adapting a model to one task (paper: Clinical validation, the frozen setting)."""
+"""Bringing a model to one task (paper: Clinical validation)."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+import time
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import Any
 
 from ..catalogue import Catalogue, load_catalogue
-from ..counters import seed_of
 from ..data.batch import Batch
-from ..data.cache import Cache
-from ..data.loader import Instances, make_loader
+from ..data.splits import VAL_FROM_TRAIN, split_by_patient
 from ..data.tasks import TaskData, open_task
 from ..data.visits import cache_for
-from ..engine.evaluate import evaluate
+from ..engine.checkpoint import UNFINISHED, write_whole, writing, written_whole
 from ..engine.events import FILE as EVENTS
 from ..engine.events import Events, open_loggers
 from ..engine.machine import choose_device, default_workers, environment
 from ..engine.model import Model, blocks_needed, load_blocks, save_model
 from ..engine.progress import Progress
-from ..engine.schedule import evaluation
-from ..errors import ConfigError, DataError, UmedptError
-from ..specs import LabelTypeSpec
+from ..engine.stop import Stop, stopping_on_signals
+from ..errors import ConfigError, DataError
+from ..specs import LabelTypeSpec, TaskSpec
 from ..use.sheet import prediction_sheet
-from ..use.volumes import score_volumes
+from .cases import chosen_cases
+from .features import fingerprint
+from .loading import Loading
+from .settings import AdaptSettings
+from .stages import CHECKPOINTS, Stages
 
-CACHE_BYTES = 4 << 30
-"""Shared features are kept in memory up to this size, else computed anew in every epoch."""
+RESULT = "metrics.json"
 
 
 def adapt(
@@ -41,14 +38,13 @@ def adapt(
     task: str,
     output: Path | str,
     *,
-    mode: Literal["frozen"] = "frozen",
+    settings: AdaptSettings | None = None,
+    subset: Collection[str] | None = None,
+    features: Path | None = None,
+    keep_model: bool = True,
+    resume: bool = False,
     catalogue: Catalogue | None = None,
-    epochs: int = 100,
-    lr: float = 1e-3,
-    batch_size: int = 16,
-    image_size: int | None = None,
     options: dict[str, Any] | None = None,
-    seed: int = 0,
     data_root: Path | str | None = None,
     root: Path | str | None = None,
     device: str | None = None,
@@ -56,25 +52,26 @@ def adapt(
     cache_gb: float = 8.0,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train a task's head on fixed shared blocks, then score it on the task's test split.
+    """Train a task's head, and as the mode says the shared blocks, then score on the test split.
 
-    The head is one linear layer, or one convolution for dense predictions. As in the paper it
-    trains for a fixed number of epochs without validation, here on images as they are, not
-    augmented, so that the shared features are computed only once.
+    The head is one linear layer, or one convolution for dense predictions. First it trains on fixed
+    shared blocks, on images as they are, so that the blocks' outputs are computed only once. Every
+    mode but ``frozen`` goes on from there, on augmented images.
 
     Args:
         model: A run, a saved model, ``timm:NAME[@weights file]`` or ``random:NAME``.
         task: A registered task.
         output: A new folder for ``metrics.json``, ``metrics.jsonl``, ``model/`` and
             ``predictions.png``.
-        mode: ``frozen``.
+        settings: Mode, epochs, rates and the like.
+        subset: Ids of the training cases to use; None: all. As in the paper all of them train, and
+            none is set aside for validation, unless `settings.val` asks for it.
+        features: A folder where the outputs of the fixed blocks are kept, for further calls with
+            the same model, data and image size.
+        keep_model: Write ``model/`` and ``predictions.png``, and tell the loggers.
+        resume: Go on from a checkpoint in `output`, if there is one; a finished one stays as it is.
         catalogue: The installed plugins; default: found now.
-        epochs: Passes over the train split.
-        lr: AdamW's learning rate for the head.
-        batch_size: Instances a batch.
-        image_size: Side of the square that every instance becomes; None: as the task says.
         options: The task's options.
-        seed: Decides the head's initialisation and the order of cases.
         data_root: A folder with one folder a plugin slug; default: ``UMEDPT_DATA``.
         root: The folder of the task's data.
         device: A torch device; default: the GPU where there is one.
@@ -83,186 +80,171 @@ def adapt(
         quiet: Show no progress.
 
     Returns:
-        What ``metrics.json`` holds: task, split, n, metrics, and how they came about.
+        What ``metrics.json`` holds: task, split, n, metrics, their confidence intervals, and how
+        they came about. With `settings.val` the metrics are those of the chosen epoch, and
+        ``last`` has those of the last one.
 
     Raises:
         ConfigError: Model, task, data root or output folder are not right.
         DataError: The task's data cannot be read.
+        Interrupted: Stopped on request, everything saved.
+        UmedptError: A failure while running.
     """
-    folder = Path(output)
-    if mode != "frozen":
-        raise ConfigError(f"mode '{mode}' is unknown; use frozen")
-    if folder.exists() and {path.name for path in folder.iterdir()} - {EVENTS}:
-        raise ConfigError(f"--output {folder}: exists and is not empty; choose another folder")
-    (folder / EVENTS).unlink(missing_ok=True)  # what a stopped one has left
+    started = time.monotonic()
+    folder, settings = Path(output), settings or AdaptSettings()
+    if resume and (folder / RESULT).is_file():
+        finished: dict[str, Any] = json.loads((folder / RESULT).read_text())
+        return finished
+    _check_folder(folder, resume)
     catalogue = catalogue or load_catalogue()
-    spec = catalogue.find("task", task).spec
+    spec: TaskSpec = catalogue.find("task", task).spec
     label_type: LabelTypeSpec = catalogue.find("label type", spec.label_type).spec
     target = choose_device(device)
-    data = open_task(
+    data = open_splits(
         catalogue,
-        task,
-        ("train", "test"),
+        spec,
+        settings,
+        subset,
+        keep_all=features is not None,
         root=root,
         data_root=data_root,
         options=options,
-        image_size=image_size,
-        batch_size=batch_size,
     )
     with (
         cache_for([data], cache_gb) as cache,
-        Progress({task: label_type.metrics[0]}, 0, epochs, quiet=quiet) as progress,
+        Progress({task: label_type.metrics[0]}, 0, settings.epochs, quiet=quiet) as progress,
     ):
+        needs = blocks_needed(catalogue, [task])
         blocks, architecture = load_blocks(
-            model, catalogue, blocks_needed(catalogue, [task]), seed=seed, warn=progress.warn
+            model, catalogue, needs, seed=settings.seed, warn=progress.warn
         )
-        adapted = Model(blocks, {task: data.label}, seed).to(target).eval()
+        adapted = Model(blocks, {task: data.label}, settings.seed).to(target).eval()
         blocks.requires_grad_(False)
         folder.mkdir(parents=True, exist_ok=True)
-        listeners = [progress, *open_loggers(catalogue, folder, progress.warn)]
-        events = Events(folder, listeners, progress.warn)
-        skipped: dict[str, str] = {}
+        loggers = open_loggers(catalogue, folder, progress.warn) if keep_model else []
+        with closing(Events(folder, [progress, *loggers], progress.warn)) as events:
+            skipped: dict[str, str] = {}
 
-        def note(batch: Batch) -> None:
-            for skip in batch.skips:
-                if skip.fatal and skip.case not in skipped:
-                    skipped[skip.case] = skip.reason
-                    row = {"step": 0, "epoch": 0, "split": batch.ticket.split, "task": task}
-                    events.emit("skip", **row, case=skip.case, reason=skip.reason)
+            def note(batch: Batch) -> None:
+                for skip in batch.skips:
+                    if skip.fatal and skip.case not in skipped:
+                        skipped[skip.case] = skip.reason
+                        row = {"step": 0, "epoch": 0, "split": batch.ticket.split, "task": task}
+                        events.emit("skip", **row, case=skip.case, reason=skip.reason)
 
-        load = _loader(data, seed, target, workers, cache, note)
-        progress.warn(f"computing the features of {len(data.cases['train'])} cases")
-        try:
-            _fit(adapted, data, lambda: load("fit"), events, progress, epochs, lr, seed)
-            results = evaluate(adapted, load("test"))
-            if task not in results:
-                raise DataError(f"{task}: no case of the test split can be used")
-            if data.instances.kind == "slices" and data.geometry == "mask":
-                scores = score_volumes(adapted, data, "test")
-                results[task] |= {f"volume_{name}": value for name, value in scores.items()}
-            events.emit("eval", step=epochs, epoch=epochs, split="test", task=task, **results[task])
-            prediction_sheet(adapted, {task: data}, "test").save(folder / "predictions.png")
-            events.emit("pictures", step=epochs, epoch=epochs, path="predictions.png")
-        finally:
-            events.close()
-        save_model(adapted, folder / "model", architecture, [task], catalogue)
-    metrics = results[task]
+            loading = Loading(data, settings.seed, cache, default_workers(workers), target, note)
+            stages = Stages(adapted, loading, settings, folder, events, progress, Stop())
+            stores: dict[str, Path | None] = dict.fromkeys(("all", "test"))
+            if features:
+                facts = (
+                    spec.model_dump(mode="json"),
+                    options,
+                    root,
+                    data_root,
+                    settings.image_size,
+                )
+                for split in stores:
+                    ids = [case.id for case in data.cases[split]]
+                    name = fingerprint(blocks, data.batch_size, split, ids, *facts)
+                    stores[split] = features / f"{name}.safetensors"
+            with stopping_on_signals(stages.stop, progress.warn):
+                chosen, results = stages.run(stores["all"], stores["test"])
+            step = {"step": stages.step, "epoch": stages.step}
+            scored = {key: value for key, value in results.items() if key in ("n", "loss")}
+            events.emit("eval", **step, split="test", task=task, **scored, **results["metrics"])
+            if keep_model:
+                with writing(folder / "predictions.png"):
+                    sheet = prediction_sheet(chosen, {task: data}, "test")
+                    sheet.save(folder / "predictions.png")
+                events.emit("pictures", **step, path="predictions.png")
+                with written_whole(folder / "model") as place:
+                    kept = {task: data.instances}
+                    save_model(chosen, place, architecture, kept, catalogue)
     report = {
         "task": task,
+        "label_type": spec.label_type,
         "split": "test",
-        "n": int(metrics.pop("n")),
-        "metrics": metrics,
+        **results,
         "skipped": len(skipped),
         "model": model,
-        "mode": mode,
-        "train_cases": len(data.cases["train"]),
-        "epochs": epochs,
-        "lr": lr,
-        "batch_size": batch_size,
-        "image_size": image_size,
-        "seed": seed,
+        "train_cases": len(data.cases["train"]) + len(data.cases.get("val", ())),
+        "steps": stages.step,
+        "seconds": round(time.monotonic() - started, 2),
+        **settings.model_dump(),
     }
-    (folder / "environment.json").write_text(json.dumps(environment(catalogue, [task]), indent=1))
-    (folder / "metrics.json").write_text(json.dumps(report, indent=1))
+    here = environment(catalogue, [task])
+    write_whole(folder / "environment.json", json.dumps(here, indent=1))
+    write_whole(folder / RESULT, json.dumps(report, indent=1))  # last: it says that all is there
     return report
 
 
-class _Ready:
-    """Stands for the shared blocks where a batch holds their outputs in place of images."""
+def open_splits(
+    catalogue: Catalogue,
+    spec: TaskSpec,
+    settings: AdaptSettings,
+    subset: Collection[str] | None,
+    *,
+    keep_all: bool,
+    **where: Any,
+) -> TaskData:
+    """Open the task with the splits that :class:`.stages.Stages` asks for.
 
-    embedding = staticmethod(lambda outputs: outputs["embedding"])
-    pixels = staticmethod(lambda outputs: outputs["pixels"])
-    pyramid = staticmethod(lambda outputs: outputs["pyramid"])
+    Args:
+        catalogue: The installed plugins.
+        spec: The task.
+        settings: Its batch size, image size and augmentation, and whether a share is held out.
+        subset: Ids of the training cases to use; None: all.
+        keep_all: Whether ``all`` is all training cases, so that other subsets find theirs.
+        where: The task's data; see :func:`umedpt_core.data.tasks.open_task`.
 
-
-def _fit(
-    model: Model,
-    data: TaskData,
-    loaded: Callable[[], Iterator[Batch]],
-    events: Events,
-    progress: Progress,
-    epochs: int,
-    lr: float,
-    seed: int,
-) -> None:
-    """Train the head; a batch keeps its cases, the order of batches changes with the epoch."""
-    head: Any = model.heads[data.name]
-    optimizer = torch.optim.AdamW(head.parameters(), lr, weight_decay=0.05, fused=True)
-    kept = _keep(_with_features(model, batch) for batch in loaded())
-    if kept is None:
-        progress.warn(f"the features of {data.name} are too large to keep: computed every epoch")
-    for epoch in range(epochs):
-        torch.manual_seed(seed_of(seed, "order", epoch))
-        if kept is None:
-            batches: Iterable[Batch] = (_with_features(model, batch) for batch in loaded())
-        else:
-            batches = (kept[int(place)] for place in torch.randperm(len(kept)))
-        losses = []
-        for batch in batches:
-            loss = data.label.loss(head, _Ready(), batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(loss.detach())
-        if not losses:
-            raise DataError(f"{data.name}: no case of the train split can be used")
-        mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
-            raise UmedptError(f"the loss of {data.name} is {mean}; try a lower --lr")
-        progress.step(epoch + 1)
-        if epoch == 0 or (epoch + 1) % 10 == 0:
-            row = {"step": epoch + 1, "epoch": epoch + 1, "split": "train", "task": data.name}
-            events.emit("train", **row, loss=mean)
-
-
-@torch.no_grad()
-def _with_features(model: Model, batch: Batch) -> Batch:
-    """The batch with the outputs of the shared blocks in place of its images."""
-    with model.blocks.keeping_features():
-        outputs: Any = {n: getattr(model.blocks, n)(batch.x_BCHW) for n in model.blocks.dims}
-    return replace(batch, x_BCHW=outputs)
-
-
-def _keep(batches: Iterator[Batch]) -> list[Batch] | None:
-    """The batches as a list, or None where they exceed the cache."""
-    kept, size = [], 0
-    for batch in batches:
-        size += _bytes(batch.x_BCHW)
-        if size > CACHE_BYTES:
-            return None
-        kept.append(batch)
-    return kept
-
-
-def _bytes(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.nbytes
-    if isinstance(value, dict):
-        value = list(value.values())
-    return sum(_bytes(item) for item in value) if isinstance(value, list | tuple) else 0
-
-
-def _loader(
-    data: TaskData,
-    seed: int,
-    device: torch.device,
-    workers: int | None,
-    cache: Cache | None,
-    note: Callable[[Batch], None],
-) -> Callable[[str], Iterator[Batch]]:
-    """A function that gives the batches of a split, in one shuffled order, not augmented.
-
-    The split is called by another name than train, as only train is augmented.
+    Raises:
+        ConfigError: A data root is missing, or `subset` names no training case.
+        DataError: The data cannot be read, or too little is left to hold a share out.
     """
-    order = np.random.default_rng(seed_of(seed, data.name)).permutation(len(data.cases["train"]))
-    data.cases["fit"] = [data.cases["train"][int(i)] for i in order]
-    instances = Instances({data.name: data}, seed, cache=cache)
+    published_val = "val" in spec.splits
+    profile = settings.augmentation or ("none" if settings.mode == "frozen" else spec.augmentation)
+    data = open_task(
+        catalogue,
+        spec.name,
+        ("train", "val", "test") if settings.val or not published_val else ("train", "test"),
+        augmentation=None if profile == "none" else profile,
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+        **where,
+    )
+    every = list(data.cases["train"]) + ([] if published_val else list(data.cases["val"]))
+    chosen = chosen_cases(every, subset)
+    if not chosen:
+        raise ConfigError(f"{spec.name}: the draw holds no case")
+    if settings.val and not published_val:
+        shares = split_by_patient(chosen, VAL_FROM_TRAIN)
+        if not shares["val"]:
+            raise DataError(f"{spec.name}: {len(chosen)} cases of one patient; no share for --val")
+        data.cases.update(shares)
+    else:
+        data.cases["train"] = chosen
+    if not settings.val:
+        data.cases.pop("val", None)
+    data.cases["all"] = every if keep_all else chosen
+    if settings.val and published_val:
+        data.cases["all"] = [*data.cases["all"], *data.cases["val"]]
+    return data
 
-    def load(split: str) -> Iterator[Batch]:
-        stream = evaluation({data.name: data.batches(split)}, split)
-        for batch in make_loader(instances, stream, default_workers(workers)):
-            note(batch)
-            if len(batch):
-                yield batch.to(device)
 
-    return load
+def _check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        ConfigError: It is not empty.
+    """
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)}
+    if CHECKPOINTS in names and not resume:
+        raise ConfigError(
+            f"--output {folder}: has a checkpoint; add --resume to go on, or choose another folder"
+        )
+    if CHECKPOINTS not in names and names - {EVENTS, "tensorboard"}:
+        raise ConfigError(f"--output {folder}: exists and is not empty; choose another folder")
+    if CHECKPOINTS not in names:
+        (folder / EVENTS).unlink(missing_ok=True)  # what a stopped one has left

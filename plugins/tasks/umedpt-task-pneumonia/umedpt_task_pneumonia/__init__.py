@@ -2,9 +2,30 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Reference, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
+
+PAPER = "Schäfer et al. 2024"
+"""UMedPT, Nature Computational Science. It does not say how it averages F1 over the classes."""
+
+REFERENCES = (
+    Reference(
+        metric="f1",
+        value=0.903,
+        setting="ImageNet, fine-tuned, 100 %",
+        source=f"{PAPER}, Fig. 3a and Results",
+        needed={"frozen": 0.01},
+    ),
+    Reference(metric="f1", value=0.935, setting="UMedPT, frozen, 5 %", source=f"{PAPER}, Results"),
+    Reference(
+        metric="accuracy",
+        value=0.928,
+        setting="Kermany et al. 2018",
+        source=f"{PAPER}, Table 1",
+        needed={"frozen": 0.05, "finetune": 0.01},
+    ),
+)
 
 
 @hookimpl
@@ -21,6 +42,7 @@ def umedpt_tasks() -> Iterator[TaskSpec]:
         augmentation="cxr",
         splits=("train", "test"),
         suites=("umedpt-benchmark",),
+        references=REFERENCES,
         source=Source(
             homepage="https://data.mendeley.com/datasets/rscbjbr9sj/2",
             licence="CC-BY-4.0",

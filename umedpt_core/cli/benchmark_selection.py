@@ -1,0 +1,91 @@
+"""umedpt benchmark selection: which epoch to keep, and what fine-tuning forgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .adapt_options import settings_options
+from .mix import data_root_option, parse_roots, roots_option
+from .pretrain import cache_option, device_option, workers_option
+
+
+@click.command()
+@click.argument("model")
+@click.argument("task")
+@click.option(
+    "--mode",
+    type=click.Choice(["frozen", "finetune", "bitfit", "lora"]),
+    default="finetune",
+    show_default=True,
+)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="A folder.")
+@settings_options
+@data_root_option
+@roots_option
+@device_option
+@workers_option
+@cache_option
+@click.pass_obj
+def selection(
+    session: Any,
+    /,
+    model: str,
+    task: str,
+    output: Path,
+    val: bool | None,
+    roots: tuple[str, ...],
+    data_root: Path | None,
+    device: str | None,
+    workers: int | None,
+    cache_gb: float,
+    **settings: Any,
+) -> None:
+    """Adapt MODEL to TASK in three ways, and see what its own tasks lose.
+
+    The ways: a fixed number of epochs, the epoch that is best on a validation share, and all cases.
+    Where MODEL is a run of pretrain, its tasks are evaluated before and after. Called again, the
+    command goes on where it stopped.
+    """
+    session.catalogue.find("task", task)  # before torch is loaded
+    from ..transfer.selection import FILE, compare_selection
+    from ..transfer.settings import AdaptSettings
+
+    found = compare_selection(
+        model,
+        task,
+        output,
+        settings=AdaptSettings(**{k: v for k, v in settings.items() if v is not None}),
+        catalogue=session.catalogue,
+        data_root=data_root,
+        roots=parse_roots(roots),
+        device=device,
+        workers=workers,
+        cache_gb=cache_gb,
+    )
+    _print(f"{task}, test split", found["ways"])
+    for name, sides in found["tasks"].items():
+        _print(f"{name}, held-out cases", sides)
+    for name, reason in found["unread"].items():
+        click.echo(f"{name}: not evaluated: {reason}", err=True)
+    click.echo(output / FILE, err=True)
+
+
+def _print(title: str, rows: dict[str, dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = [n for n in next(iter(rows.values())) if n != "n" and not n.endswith("_baseline")]
+    table = Table(title=title, title_justify="left", box=None)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, metrics in rows.items():
+        table.add_row(row, *(f"{metrics[name]:.4f}" if name in metrics else "" for name in names))
+    first = next(iter(rows.values()))
+    baselines = [first.get(f"{name}_baseline") for name in names]
+    if any(value is not None for value in baselines):
+        table.add_row("baseline", *("" if b is None else f"{b:.4f}" for b in baselines))
+    Console().print(table)
