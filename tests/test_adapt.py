@@ -21,6 +21,7 @@ from umedpt_core import AdaptSettings, adapt
 from umedpt_core.cli import cli
 from umedpt_core.data.tasks import open_task
 from umedpt_core.engine.model import Model, load_blocks, load_model, load_tasks
+from umedpt_core.errors import Interrupted
 from umedpt_core.transfer.adapt import open_splits
 from umedpt_core.transfer.cases import training_cases
 from umedpt_core.transfer.features import Features
@@ -99,12 +100,14 @@ def test_a_batch_of_features_has_one_image_size():
 
 def test_features_of_another_call_serve_this_one(tmp_path):
     first = probe(tmp_path / "a", features=tmp_path / "features", keep_model=False)
-    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "features").iterdir()}
+    files = {
+        file: file.stat().st_mtime_ns for file in (tmp_path / "features").glob("*.safetensors")
+    }
     assert len(files) == 2
     again = probe(tmp_path / "b", features=tmp_path / "features", keep_model=False)
     other = probe(tmp_path / "c", features=tmp_path / "features", model="random:resnet14t")
     assert {file: file.stat().st_mtime_ns for file in files} == files
-    assert len(list((tmp_path / "features").iterdir())) == 4
+    assert len(list((tmp_path / "features").glob("*.safetensors"))) == 4
     assert first["metrics"] == again["metrics"] != other["metrics"]
     assert not (tmp_path / "a" / "model").exists()
     plain = probe(tmp_path / "d")
@@ -217,12 +220,31 @@ def test_fine_tuning_resumes_where_it_stopped(tmp_path):
     again = CliRunner().invoke(cli, [*words, "--output", str(parts)])
     assert again.exit_code == 2
     assert "--resume" in again.output
+    other = CliRunner().invoke(cli, [*words, "--lr", "1", "--output", str(parts), "--resume"])
+    assert other.exit_code == 2
+    assert "lr: 0.001 there, 1.0 here" in other.output
     subprocess.run([*run, *words, "--output", parts, "--resume"], check=True, timeout=120)
     first, second = (json.loads((f / "metrics.json").read_text()) for f in (whole, parts))
     assert first["metrics"] == second["metrics"]
     assert first["chosen"] == second["chosen"]
+    assert first["steps"] == second["steps"]
     finished = CliRunner().invoke(cli, [*words, "--output", str(parts), "--resume"])
     assert finished.exit_code == 0
+
+
+@pytest.mark.parametrize("split", ["all", "test"])
+def test_a_stop_while_the_blocks_are_fixed_leaves_nothing_behind(tmp_path, monkeypatch, split):
+    def stop(self, name):
+        if name == split:
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluation(self, name)
+
+    evaluation = Loading.evaluation
+    monkeypatch.setattr(Loading, "evaluation", stop)
+    with pytest.raises(Interrupted, match="starts anew"):
+        probe(tmp_path / "out")
+    monkeypatch.undo()
+    assert probe(tmp_path / "out")["n"] > 0
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from umedpt_core.cli import benchmark_report as command
 pd = pytest.importorskip("pandas")
 pytest.importorskip("seaborn")
 
-from umedpt_core.transfer.benchmark_report import write_benchmark_report  # noqa: E402
-from umedpt_core.transfer.findings import cautions, find  # noqa: E402
-from umedpt_core.transfer.results import read_results  # noqa: E402
-from umedpt_core.transfer.statistics import (  # noqa: E402
+from umedpt_core.benchmark.findings import cautions, find  # noqa: E402
+from umedpt_core.benchmark.report import write_benchmark_report  # noqa: E402
+from umedpt_core.benchmark.results import read_results  # noqa: E402
+from umedpt_core.benchmark.statistics import (  # noqa: E402
     compare,
     data_needed,
     holm,

@@ -18,15 +18,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from umedpt_core import ConfigError, UmedptError, load_catalogue
+from umedpt_core.benchmark.cells import Cell, make_grid
+from umedpt_core.benchmark.collect import collect, columns
+from umedpt_core.benchmark.grid import run_grid
+from umedpt_core.benchmark.prepare import prepare
+from umedpt_core.benchmark.slurm import submit
+from umedpt_core.benchmark.work import Workplace
 from umedpt_core.cli import cli
-from umedpt_core.transfer.cells import Cell, make_grid
-from umedpt_core.transfer.collect import collect, columns
 from umedpt_core.transfer.draws import Draws
-from umedpt_core.transfer.grid import run_grid
-from umedpt_core.transfer.prepare import prepare
 from umedpt_core.transfer.settings import AdaptSettings
-from umedpt_core.transfer.slurm import submit
-from umedpt_core.transfer.work import Workplace
 
 TASK = "shapes-classification"
 GRID = {
@@ -74,7 +74,7 @@ sys.modules[stub.__name__] = stub
 RUN = """
 import json, sys
 from umedpt_core import errors
-from umedpt_core.transfer.grid import run_grid
+from umedpt_core.benchmark.grid import run_grid
 output, jobs, grid = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
 try:
     run_grid(output, jobs=jobs, **grid)

@@ -20,6 +20,7 @@ hookimpl = pluggy.HookimplMarker("umedpt")
 """Marks a function of a plugin module as an implementation of a hook."""
 
 if TYPE_CHECKING:
+    from .benchmark.grid import run_grid
     from .catalogue import Catalogue, load_catalogue
     from .data.adapters import cases_from_huggingface, cases_from_torchvision
     from .data.cases import Case, FileCase
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
         Whole,
     )
     from .transfer.adapt import adapt
-    from .transfer.grid import run_grid
     from .transfer.settings import AdaptSettings
 
 _HOMES = {
@@ -74,7 +74,7 @@ _HOMES = {
     "data.volumes": ("Volume", "VolumeCase", "read_volume"),
     "engine.pretrain": ("pretrain",),
     "transfer.adapt": ("adapt",),
-    "transfer.grid": ("run_grid",),
+    "benchmark.grid": ("run_grid",),
     "transfer.settings": ("AdaptSettings",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import ConfigError
-from .adapt_options import settings_options
+from .adapt_options import settings_options, val_option
 from .mix import data_root_option
 from .options import options_option, parse_options, root_option
 from .own import folder_option, task_or_folder
@@ -29,6 +29,7 @@ from .pretrain import cache_option, device_option, workers_option
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
 @settings_options
+@val_option
 @click.option(
     "--draws",
     type=click.Path(path_type=Path),

@@ -24,10 +24,16 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 }
 
 
+val_option = click.option(
+    "--val",
+    is_flag=True,
+    default=None,
+    help="Keep the epoch that is best on a tenth, by patient; else the last.",
+)
+
+
 def settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of :class:`AdaptSettings`, the mode aside; None where one is not given."""
-    text = "Keep the epoch that is best on a tenth, by patient; else the last."
-    command = click.option("--val", is_flag=True, default=None, help=text)(command)
+    """The options of :class:`AdaptSettings`, mode and val aside; None where one is not given."""
     for name, (kind, help_text) in reversed(_OPTIONS.items()):
         default = AdaptSettings.model_fields[name].default
         shown = "" if default is None else f"  [default: {default}]"

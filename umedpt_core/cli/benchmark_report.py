@@ -47,7 +47,7 @@ def report(
         raise ConfigError(
             f"the report needs {', '.join(missing)}: pip install 'umedpt-core[benchmark]'"
         )
-    from ..transfer.benchmark_report import write_benchmark_report
+    from ..benchmark.report import write_benchmark_report
 
     def warn(text: str) -> None:
         click.echo(f"Careful: {text}", err=True)

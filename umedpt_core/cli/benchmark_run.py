@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .adapt_options import settings_options
+from .adapt_options import settings_options, val_option
 from .mix import data_root_option, parse_roots, roots_option
 from .options import parse_options
 from .own import folder_option, with_folder
 from .pretrain import cache_option, device_option, workers_option
 
 if TYPE_CHECKING:
-    from ..transfer.work import Workplace
+    from ..benchmark.work import Workplace
 
 
 @click.command()
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--exclude", multiple=True, metavar="SELECTOR", help="Take tasks away; repeatable.")
 @folder_option
 @settings_options
+@val_option
 @click.option(
     "--option", "options", multiple=True, metavar="TASK.KEY=VALUE", help="A task's option."
 )
@@ -78,9 +79,9 @@ def run(
     MODEL is a run, a saved model, timm:NAME[@weights file] or random:NAME. The same command goes
     on after a stop; with more models, tasks, modes, fractions or draws it adds to the grid.
     """
-    from ..transfer.cells import make_grid
+    from ..benchmark.cells import make_grid
+    from ..benchmark.work import Workplace
     from ..transfer.settings import AdaptSettings
-    from ..transfer.work import Workplace
 
     if not selectors and not folder:
         raise ConfigError("give a SELECTOR of tasks, see 'umedpt tasks', or --folder DIR")
@@ -107,7 +108,7 @@ def run(
         _submit(place, slurm, parse_options(slurm_set, "--slurm-set"), draws_from, results)
         return
 
-    from ..transfer.grid import run as run_cells
+    from ..benchmark.grid import run as run_cells
 
     file = run_cells(place, draws_from=draws_from, results=results, jobs=jobs)
     click.echo(f"{_state(place)}; results: {file}", err=True)
@@ -153,9 +154,9 @@ def _submit(
     draws_from: Path | None,
     results: Path | None,
 ) -> None:
-    from ..transfer.collect import results_file
-    from ..transfer.prepare import prepare
-    from ..transfer.slurm import submit
+    from ..benchmark.collect import results_file
+    from ..benchmark.prepare import prepare
+    from ..benchmark.slurm import submit
 
     file = results_file(place.folder, results)
     for job in submit(prepare(place, draws_from), jobs, parameters, file):

@@ -35,7 +35,6 @@ def selection(
     model: str,
     task: str,
     output: Path,
-    val: bool | None,
     roots: tuple[str, ...],
     data_root: Path | None,
     device: str | None,
@@ -50,7 +49,7 @@ def selection(
     command goes on where it stopped.
     """
     session.catalogue.find("task", task)  # before torch is loaded
-    from ..transfer.selection import FILE, compare_selection
+    from ..benchmark.selection import FILE, compare_selection
     from ..transfer.settings import AdaptSettings
 
     found = compare_selection(
@@ -78,7 +77,8 @@ def _print(title: str, rows: dict[str, dict[str, float]]) -> None:
     from rich.table import Table
 
     names = [n for n in next(iter(rows.values())) if n != "n" and not n.endswith("_baseline")]
-    table = Table(title=title, title_justify="left", box=None)
+    click.echo(title)
+    table = Table(box=None)
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")

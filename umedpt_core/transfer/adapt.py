@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..catalogue import Catalogue, load_catalogue
+from ..counters import seed_of
 from ..data.batch import Batch
 from ..data.splits import VAL_FROM_TRAIN, split_by_patient
 from ..data.tasks import TaskData, open_task
@@ -22,6 +23,7 @@ from ..engine.model import Model, blocks_needed, load_blocks, save_model
 from ..engine.progress import Progress
 from ..engine.stop import Stop, stopping_on_signals
 from ..errors import ConfigError, DataError
+from ..mixdata import differences
 from ..specs import LabelTypeSpec, TaskSpec
 from ..use.sheet import prediction_sheet
 from .cases import chosen_cases
@@ -30,7 +32,7 @@ from .loading import Loading
 from .settings import AdaptSettings
 from .stages import CHECKPOINTS, Stages
 
-RESULT = "metrics.json"
+RESULT, ASKED = "metrics.json", "settings.json"
 
 
 def adapt(
@@ -92,10 +94,13 @@ def adapt(
     """
     started = time.monotonic()
     folder, settings = Path(output), settings or AdaptSettings()
-    if resume and (folder / RESULT).is_file():
+    cases = None if subset is None else sorted(subset)
+    asked = {"model": model, "task": task, **settings.model_dump(), "options": options}
+    asked["cases"] = cases if cases is None else seed_of(*cases)
+    _check_folder(folder, resume, asked)
+    if (folder / RESULT).is_file():
         finished: dict[str, Any] = json.loads((folder / RESULT).read_text())
         return finished
-    _check_folder(folder, resume)
     catalogue = catalogue or load_catalogue()
     spec: TaskSpec = catalogue.find("task", task).spec
     label_type: LabelTypeSpec = catalogue.find("label type", spec.label_type).spec
@@ -120,7 +125,7 @@ def adapt(
         )
         adapted = Model(blocks, {task: data.label}, settings.seed).to(target).eval()
         blocks.requires_grad_(False)
-        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / ASKED, json.dumps(asked, indent=1))
         loggers = open_loggers(catalogue, folder, progress.warn) if keep_model else []
         with closing(Events(folder, [progress, *loggers], progress.warn)) as events:
             skipped: dict[str, str] = {}
@@ -231,20 +236,27 @@ def open_splits(
     return data
 
 
-def _check_folder(folder: Path, resume: bool) -> None:
+def _check_folder(folder: Path, resume: bool, asked: dict[str, Any]) -> None:
     """Refuse a folder that holds something else.
 
     Raises:
-        ConfigError: It is not empty.
+        ConfigError: It is not empty, and not what this call can go on with.
     """
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)}
-    if CHECKPOINTS in names and not resume:
-        raise ConfigError(
-            f"--output {folder}: has a checkpoint; add --resume to go on, or choose another folder"
-        )
-    if CHECKPOINTS not in names and names - {EVENTS, "tensorboard"}:
-        raise ConfigError(f"--output {folder}: exists and is not empty; choose another folder")
-    if CHECKPOINTS not in names:
+    if not names & {CHECKPOINTS, RESULT}:
+        if names - {ASKED, EVENTS, "tensorboard"}:
+            raise ConfigError(f"--output {folder}: exists and is not empty; choose another folder")
         (folder / EVENTS).unlink(missing_ok=True)  # what a stopped one has left
+        return
+    if not resume:
+        raise ConfigError(
+            f"--output {folder}: is not empty; add --resume to go on, or choose another folder"
+        )
+    before = json.loads((folder / ASKED).read_text()) if (folder / ASKED).is_file() else {}
+    if different := list(differences(before, asked)):
+        raise ConfigError(
+            f"--resume: {folder} was started otherwise: {'; '.join(different)}; ask for the same, "
+            "or choose another --output"
+        )

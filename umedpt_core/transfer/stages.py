@@ -16,7 +16,7 @@ from ..engine.events import Events
 from ..engine.model import Model
 from ..engine.progress import Progress
 from ..engine.stop import Stop
-from ..errors import DataError
+from ..errors import DataError, Interrupted
 from .best import Best
 from .features import Features
 from .finetune import number_of_steps, train_on_images, trained_parameters
@@ -71,7 +71,9 @@ class Stages:
         resumed = bool(list_checkpoints(self.folder / CHECKPOINTS / self.settings.mode))
         further = self.settings.mode != "frozen"
         best = None
-        if not (further and resumed):
+        if further and resumed:
+            self.step = self.settings.epochs
+        else:
             best = self.train_probe(self.features("all", all_store) if self.plain else None)
             if further and best:
                 (head,) = self.model.heads.values()
@@ -121,6 +123,7 @@ class Stages:
         kept = Features(self.loading.device)
         for number, batch in enumerate(self.loading.evaluation(split), 1):
             kept.add(self.model.blocks, batch)
+            self._may_go_on()
             self.progress.step(number)
             if kept.nbytes * batches / number > FEATURES_BYTES:
                 self.progress.warn("its features are too large to keep: computed when needed")
@@ -168,7 +171,17 @@ class Stages:
             augmented=augmented,
         )
 
+    def _may_go_on(self) -> None:
+        """Stop here where somebody asked to: what is short has no checkpoints.
+
+        Raises:
+            Interrupted: Somebody did.
+        """
+        if self.stop.asked:
+            raise Interrupted("stopped; the same command starts anew")
+
     def _note_epoch(self, epoch: int, loss: float) -> None:
+        self._may_go_on()
         self.step = epoch
         self.progress.step(epoch)
         if epoch == 1 or epoch % LOG_EVERY == 0:
@@ -195,6 +208,7 @@ class Stages:
                 kept.batches(range(len(kept)), size) if kept else self.loading.evaluation("test")
             )
             for batch in stream:
+                self._may_go_on()
                 losses.append((mean_loss(data.label, head, blocks, [batch]), len(batch)))
                 yield batch
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..catalogue import Catalogue
 from ..errors import ConfigError
-from .settings import AdaptSettings, Mode
+from ..transfer.settings import AdaptSettings, Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

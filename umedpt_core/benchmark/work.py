@@ -22,8 +22,8 @@ from typing import Any
 from ..catalogue import Catalogue
 from ..data.cache import locked
 from ..errors import Interrupted, UmedptError, reason
+from ..transfer.draws import Draws
 from .cells import Cell, Grid
-from .draws import Draws
 
 METRICS = "metrics.json"
 FAILURES = "failures.jsonl"
@@ -143,7 +143,7 @@ class Workplace:
             return True
 
     def _adapt(self, cell: Cell) -> None:
-        from .adapt import adapt  # torch
+        from ..transfer.adapt import adapt  # torch
 
         adapt(
             self.grid.models[cell.model],

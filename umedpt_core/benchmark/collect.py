@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, UmedptError, reason
+from ..transfer.settings import AdaptSettings
 from .cells import FILE, Cell, load_grid
-from .settings import AdaptSettings
 from .work import METRICS
 
 if TYPE_CHECKING:

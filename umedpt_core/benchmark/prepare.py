@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..transfer.draws import Draws, make_draws
 from .cells import FILE, Grid, load_grid
-from .draws import Draws, make_draws
 from .work import FAILURES, Workplace
 
 
@@ -44,7 +44,7 @@ def _prepare_draws(place: Workplace, grid: Grid, task: str, draws_from: Path | s
     elif old is not None and _has(old, grid):
         return
     else:
-        from .cases import training_cases  # torch
+        from ..transfer.cases import training_cases  # torch
 
         data, cases = training_cases(
             place.catalogue,

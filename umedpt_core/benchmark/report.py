@@ -10,9 +10,9 @@ import pandas as pd
 from ..catalogue import Catalogue, load_catalogue
 from ..engine.checkpoint import written_whole
 from ..errors import ConfigError, UmedptError
-from .benchmark_page import benchmark_page, file_name
 from .figures import box_plots, interval_plot
 from .findings import Findings, cautions, find
+from .page import benchmark_page, file_name
 from .results import read_results
 
 PAGE = "report.html"

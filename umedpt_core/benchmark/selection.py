@@ -16,9 +16,9 @@ from ..engine.model import load_model
 from ..engine.pretrain import open_mix
 from ..errors import ConfigError
 from ..mix import Mix
-from .adapt import adapt
-from .loading import Loading
-from .settings import AdaptSettings
+from ..transfer.adapt import adapt
+from ..transfer.loading import Loading
+from ..transfer.settings import AdaptSettings
 
 FILE = "selection.json"
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalogue import Catalogue, load_catalogue
 from ..errors import Interrupted, UmedptError
+from ..transfer.draws import DRAWS, FRACTIONS
+from ..transfer.settings import AdaptSettings
 from .cells import make_grid
 from .collect import collect, results_file, write_results
-from .draws import DRAWS, FRACTIONS
-from .grid_progress import GridProgress
 from .prepare import prepare
-from .settings import AdaptSettings
+from .progress import GridProgress
 from .work import FAILURES, Workplace
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The clinical benchmark: a grid of adaptations, and what its results say."""
