@@ -562,7 +562,7 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path):
 def rates(steps: int, **settings: object) -> list[float]:
     settings = OptimizerSettings(lr=1.0, **settings)
     weight = torch.nn.Parameter(torch.ones(1))
-    optimizer = torch.optim.AdamW([{"params": [weight], "scale": 0.5}], lr=1)
+    optimizer = torch.optim.AdamW([{"params": [weight], "scale": 0.5, "hold": 0}], lr=1)
     found = []
     for step in range(steps):
         set_rate(optimizer, settings, step, steps)
@@ -637,6 +637,28 @@ def test_earlier_layers_learn_slower(catalogue, encoder, stages):
     assert {g["weight_decay"] for g in optimizer.param_groups} == {0.05}
     set_rate(optimizer, OptimizerSettings(lr=2.0), 0, 1)
     assert all(g["lr"] == 2 * g["scale"] for g in optimizer.param_groups)
+
+
+def test_a_held_encoder_stays_and_then_learns_at_its_own_rate(go, catalogue, tmp_path):
+    settings = "optimizer={lr: 0.01, encoder_lr: 0.001, hold: 2}"
+    start = engine.build_model(parse(), catalogue, engine.open_mix(parse(), catalogue, None, {}))
+    before = {n: p.detach().clone() for n, p in start.named_parameters()}
+
+    def moved(steps: int) -> dict[bool, float]:
+        """The largest change of a weight, of the encoder and of the rest."""
+        mix = parse(settings, f"steps_per_epoch={steps}", "epochs=1")
+        run = go(mix, tmp_path / str(steps))
+        weights = load_file(run / "model" / "model.safetensors")
+        found = {True: 0.0, False: 0.0}
+        for name, old in before.items():
+            inside = name.startswith("blocks.encoder.net.")
+            found[inside] = max(found[inside], float((weights[name] - old).abs().max()))
+        return found
+
+    held, let_go = moved(2), moved(3)
+    assert held[True] == 0
+    assert held[False] > 0.01
+    assert 0 < let_go[True] < 0.002  # one update of Adam: its rate, and weight decay
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated_and_kept(

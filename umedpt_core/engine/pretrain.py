@@ -134,6 +134,11 @@ def pretrain(
         ):
             if model.blocks.swap_report.replaced:
                 progress.warn(f"norm {mix.norm}: {model.blocks.swap_report}")
+            if mix.encoder.pretrained and not mix.optimizer.hold and not start:
+                progress.warn(
+                    "the encoder is pretrained and the heads start at random: they may spoil it; "
+                    "optimizer.hold and optimizer.encoder_lr prevent that (docs/method.md)"
+                )
             if anew:
                 parts = sorted({".".join(name.split(".")[:2]) for name in anew})
                 progress.warn(f"--init-from {init_from}: {', '.join(parts)} start anew")
