@@ -16,7 +16,7 @@ from PIL import Image
 
 from umedpt_core import ConfigError, load_catalogue
 from umedpt_core.catalogue import Catalogue
-from umedpt_core.cli import LazyGroup, Settings
+from umedpt_core.cli import LazyGroup, Settings, cli
 from umedpt_core.cli.own import folder_option, task_or_folder
 from umedpt_core.data.own import make_fake, own_task, read_folder
 from umedpt_core.data.tasks import TaskData, open_task
@@ -461,6 +461,19 @@ def test_the_option(tmp_path):
     ]:
         assert problem in str(run(*arguments).exception)
     assert "does not exist" in run("--folder", str(tmp_path / "no")).stderr
+
+
+def test_own_data_is_looked_at_before_training(tmp_path):
+    make_fake(tmp_path / "mine", 0)
+    (tmp_path / "mine" / "dark" / "broken.png").write_bytes(b"none")
+    words = ["data", "check", "--folder", str(tmp_path / "mine"), "--workers", "0"]
+    checked = CliRunner().invoke(cli, words)
+    assert checked.exit_code == 1
+    assert "1 broken" in checked.stdout
+    sheet = tmp_path / "sheet.png"
+    words = ["data", "preview", "--folder", str(tmp_path / "mine"), "-o", str(sheet)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    assert sheet.stat().st_size > 1000
 
 
 def test_class_folders_of_real_images(tmp_path, catalogue):

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from .listing import json_option
 from .mix import data_root_option
 from .options import options_option, parse_options, root_option
+from .own import folder_option, task_or_folder
 from .pretrain import workers_option
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def data() -> None:
 
 
 @data.command()
-@click.argument("task")
+@click.argument("task", required=False)
+@folder_option
 @click.option(
     "-o",
     "--output",
@@ -55,7 +57,8 @@ def data() -> None:
 def preview(
     session: Any,
     /,
-    task: str,
+    task: str | None,
+    folder: Path | None,
     output: Path,
     split: str,
     cases: int,
@@ -63,8 +66,12 @@ def preview(
     seed: int,
     **arguments: Any,
 ) -> None:
-    """Draw augmented instances of TASK with their targets and the range of their values."""
-    opened = _open(session.catalogue, task, [split], **arguments)
+    """Draw augmented instances of TASK with their targets and the range of their values.
+
+    --folder takes own data in place of TASK.
+    """
+    catalogue, task, arguments["root"] = task_or_folder(session, task, folder, arguments["root"])
+    opened = _open(catalogue, task, [split], **arguments)
 
     from ..use.preview import preview_sheet
 
@@ -76,7 +83,8 @@ def preview(
 
 
 @data.command()
-@click.argument("task")
+@click.argument("task", required=False)
+@folder_option
 @json_option
 @workers_option
 @options_option
@@ -84,13 +92,22 @@ def preview(
 @data_root_option
 @click.pass_context
 def check(
-    ctx: click.Context, /, task: str, as_json: bool, workers: int | None, **arguments: Any
+    ctx: click.Context,
+    /,
+    task: str | None,
+    folder: Path | None,
+    as_json: bool,
+    workers: int | None,
+    **arguments: Any,
 ) -> None:
-    """Open every case of TASK and list what is broken; exits with 1 if anything is."""
+    """Open every case of TASK and list what is broken; exits with 1 if anything is.
+
+    --folder takes own data in place of TASK.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
-    catalogue = ctx.obj.catalogue
+    catalogue, task, arguments["root"] = task_or_folder(ctx.obj, task, folder, arguments["root"])
     splits = catalogue.find("task", task).spec.all_splits
     opened = _open(catalogue, task, splits, **arguments)
     total = sum(map(len, opened.cases.values()))
