@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import umedpt_core as umedpt
 from umedpt_core import AdaptSettings, adapt
 from umedpt_core.cli import cli
+from umedpt_core.data.loader import cut
 from umedpt_core.data.tasks import open_task
 from umedpt_core.engine.model import Model, load_blocks, load_model, load_tasks
 from umedpt_core.errors import Interrupted
@@ -29,7 +30,7 @@ from umedpt_core.transfer.frozen import mean_loss, predictions
 from umedpt_core.transfer.loading import Loading
 from umedpt_core.transfer.partial import RANK, LowRank, add_low_rank, merge_low_rank
 
-TINY = "random:resnet10t"
+TINY, SHAPES = "random:resnet10t", "shapes-classification"
 LABELS = ("classification", "multilabel", "segmentation", "detection")
 
 
@@ -42,11 +43,22 @@ def settings(**given):
     return AdaptSettings(**{"epochs": 2, "image_size": 64, "resamples": 20} | given)
 
 
-def probe(folder, task="shapes-classification", model=TINY, subset=None, **given):
+def probe(folder, task=SHAPES, model=TINY, subset=None, **given):
     keywords = {k: given.pop(k) for k in ("features", "resume", "keep_model") if k in given}
     chosen = settings(**given)
     keywords |= {"subset": subset, "workers": 0, "quiet": True}
     return adapt(model, task, folder, settings=chosen, **keywords)
+
+
+def damage(monkeypatch, name):
+    """Let a case be unreadable."""
+
+    def broken(task, case, *rest):
+        if case.id == name:
+            raise ValueError("damaged")
+        return cut(task, case, *rest)
+
+    monkeypatch.setattr("umedpt_core.data.loader.cut", broken)
 
 
 def loading_of(catalogue, task, **splits):
@@ -98,7 +110,8 @@ def test_a_batch_of_features_has_one_image_size():
     assert [batch.target.tolist() for batch in batches] == [[4, 2], [3, 1], [0]]
 
 
-def test_features_of_another_call_serve_this_one(tmp_path):
+def test_features_of_another_call_serve_this_one(tmp_path, monkeypatch):
+    damage(monkeypatch, training_cases(umedpt.load_catalogue(), SHAPES)[1][0].id)
     first = probe(tmp_path / "a", features=tmp_path / "features", keep_model=False)
     files = {
         file: file.stat().st_mtime_ns for file in (tmp_path / "features").glob("*.safetensors")
@@ -109,6 +122,7 @@ def test_features_of_another_call_serve_this_one(tmp_path):
     assert {file: file.stat().st_mtime_ns for file in files} == files
     assert len(list((tmp_path / "features").glob("*.safetensors"))) == 4
     assert first["metrics"] == again["metrics"] != other["metrics"]
+    assert first["skipped"] == again["skipped"] == 1
     assert not (tmp_path / "a" / "model").exists()
     plain = probe(tmp_path / "d")
     assert plain["metrics"] == first["metrics"]
@@ -119,6 +133,37 @@ def test_too_large_features_are_computed_again_with_like_result(tmp_path, monkey
     monkeypatch.setattr("umedpt_core.transfer.stages.FEATURES_BYTES", 1)
     anew = probe(tmp_path / "anew", epochs=8, probe_lr=1e-2)
     assert kept["metrics"]["loss"] == pytest.approx(anew["metrics"]["loss"], abs=0.02)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune", "lora"])
+def test_the_epoch_is_chosen_also_without_kept_features(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr("umedpt_core.transfer.stages.FEATURES_BYTES", 1)
+    few = [case.id for case in training_cases(umedpt.load_catalogue(), SHAPES)[1][:40]]
+    report = probe(tmp_path / "out", mode=mode, val=True, epochs=3, updates=2, subset=few)
+    further = 0 if mode == "frozen" else 2
+    assert report["steps"] == 3 + further  # epochs of the head, then updates
+    assert 1 <= report["chosen"] <= (further or 3)
+    assert load_model(str(tmp_path / "out"), umedpt.load_catalogue()).heads
+
+
+@pytest.mark.parametrize("mode", ["frozen", "finetune"])
+def test_no_epoch_is_chosen_on_nothing(tmp_path, monkeypatch, mode):
+    """One held-out case is all there is, and it cannot be read."""
+    cases = training_cases(umedpt.load_catalogue(), SHAPES)[1]
+    split = open_splits(
+        umedpt.load_catalogue(),
+        umedpt.load_catalogue().tasks[SHAPES].spec,
+        settings(val=True),
+        [case.id for case in cases[:9]],
+        keep_all=False,
+    )
+    (held,) = split.cases["val"]
+    damage(monkeypatch, held.id)
+    few = [case.id for case in cases[:9]]
+    with pytest.raises(umedpt.DataError, match="no held-out case can be used; leave out --val"):
+        probe(tmp_path / "out", mode=mode, val=True, subset=few)
+    with pytest.raises(umedpt.DataError, match="1 training cases are of one patient"):
+        probe(tmp_path / "one", mode=mode, val=True, subset=few[:1])
 
 
 @pytest.mark.parametrize("mode", ["finetune", "lora"])
@@ -172,14 +217,12 @@ def test_merged_blocks_compute_the_same(catalogue):
 
 def test_the_epoch_is_chosen_on_held_out_patients(catalogue, tmp_path):
     chosen = settings(val=True)
-    data = open_splits(
-        catalogue, catalogue.tasks["shapes-classification"].spec, chosen, None, keep_all=False
-    )
+    data = open_splits(catalogue, catalogue.tasks[SHAPES].spec, chosen, None, keep_all=False)
     patients = {split: {case.patient for case in data.cases[split]} for split in data.cases}
     assert not patients["train"] & patients["val"]
     assert patients["all"] == patients["train"] | patients["val"]
     assert not patients["all"] & patients["test"]
-    everything = training_cases(catalogue, "shapes-classification")[1]
+    everything = training_cases(catalogue, SHAPES)[1]
     assert len(data.cases["all"]) == len(everything)
     # On few cases at a high rate the head overfits: an early epoch is the best, and is reported.
     few = [case.id for case in everything[:40]]
@@ -188,11 +231,11 @@ def test_the_epoch_is_chosen_on_held_out_patients(catalogue, tmp_path):
     assert report["metrics"] != report["last"]["metrics"]
     model = str(tmp_path / "out")
     assert load_model(model, catalogue).heads
-    assert load_tasks(model)["shapes-classification"].instances.size == (64, 64)  # for predict
+    assert load_tasks(model)[SHAPES].instances.size == (64, 64)  # for predict
 
 
 def test_a_subset_is_all_that_is_trained_on(catalogue, tmp_path):
-    _, cases = training_cases(catalogue, "shapes-classification")
+    _, cases = training_cases(catalogue, SHAPES)
     names = [case.id for case in cases[:9]]
     report = probe(tmp_path / "out", subset=names)
     assert report["train_cases"] == 9
@@ -247,6 +290,43 @@ def test_a_stop_while_the_blocks_are_fixed_leaves_nothing_behind(tmp_path, monke
     assert probe(tmp_path / "out")["n"] > 0
 
 
+def test_a_stop_while_scoring_goes_on_from_the_checkpoint(tmp_path, monkeypatch):
+    def stop(self, name):
+        if name == "test":
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluation(self, name)
+
+    evaluation = Loading.evaluation
+    monkeypatch.setattr("umedpt_core.transfer.finetune.SAVE_EVERY", -1)
+    # Without kept features: the resumed run does not train the head again, but counts it.
+    monkeypatch.setattr("umedpt_core.transfer.stages.FEATURES_BYTES", 1)
+    few = [case.id for case in training_cases(umedpt.load_catalogue(), SHAPES)[1][:40]]
+    chosen = {"mode": "lora", "val": True, "updates": 3, "subset": few, "keep_model": False}
+    whole = probe(tmp_path / "whole", **chosen)
+    monkeypatch.setattr(Loading, "evaluation", stop)
+    with pytest.raises(Interrupted, match="stopped; go on with --resume"):
+        probe(tmp_path / "out", **chosen)
+    monkeypatch.setattr(Loading, "evaluation", evaluation)
+    resumed = probe(tmp_path / "out", **chosen, resume=True)
+    assert resumed | {"seconds": 0} == whole | {"seconds": 0}
+
+
+def test_after_a_full_disk_it_goes_on(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("umedpt_core.transfer.adapt.save_model", full)
+    with pytest.raises(umedpt.UmedptError, match="free some space, then go on with --resume"):
+        probe(tmp_path / "out")
+    monkeypatch.undo()
+    assert probe(tmp_path / "out", resume=True)["n"] > 0
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for place in ("mine", "file"):
+        with pytest.raises(umedpt.ConfigError, match="not empty; choose another folder"):
+            probe(tmp_path / place)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -254,6 +334,8 @@ def test_a_stop_while_the_blocks_are_fixed_leaves_nothing_behind(tmp_path, monke
         (["shapes-detection", "--draw", "1"], "give one"),
         (["shapes-detection", "--fraction", "5", "--draws", "none.json"], "none.json"),
         (["no-such-task"], "no task named 'no-such-task'"),
+        (["shapes-detection", "--lr", "10"], "--lr: input should be less than 10, got 10.0"),
+        (["shapes-detection", "--probe-lr", "nan"], "--probe-lr: input should be"),
     ],
 )
 def test_wrong_usage_is_one_line(tmp_path, words, says):
@@ -263,21 +345,18 @@ def test_wrong_usage_is_one_line(tmp_path, words, says):
     assert "Traceback" not in result.output
 
 
-def test_bags_and_volumes(tmp_path):
+def test_whole_volumes_are_scored_too(tmp_path):
     data = Path(os.environ.get("UMEDPT_TEST_DATA", ""))
     if not (data / "msd").is_dir():
         pytest.skip("UMEDPT_TEST_DATA has no msd")
+    task = "msd-hippocampus"
+    cases = training_cases(umedpt.load_catalogue(), task, data_root=data)[1]
     report = adapt(
         TINY,
-        "msd-hippocampus",
+        task,
         tmp_path / "out",
         settings=settings(image_size=32, epochs=1),
-        subset=[
-            case.id
-            for case in training_cases(umedpt.load_catalogue(), "msd-hippocampus", data_root=data)[
-                1
-            ][:2]
-        ],
+        subset=[case.id for case in cases[:2]],
         data_root=data,
         workers=0,
         quiet=True,

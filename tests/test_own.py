@@ -136,6 +136,53 @@ def test_class_folders_of_splits(tmp_path, catalogue):
     assert task.cases["test"][0].target == 1
 
 
+def test_what_else_lies_in_class_folders(tmp_path):
+    for split in ("Training", "Testing"):
+        make_fake(tmp_path / split, 0)
+        for name in ("Thumbs.db", "._00.png", "~$00.png", "desktop.ini"):
+            (tmp_path / split / "dark" / name).write_bytes(b"")
+    image(tmp_path / "Testing" / "dark" / "grey.PGM")
+    assert read_folder(tmp_path).notes == ()
+    (tmp_path / "Training" / "dark" / "more").mkdir()
+    (tmp_path / "Testing" / "dark" / "scan.dcm").write_bytes(b"")
+    (tmp_path / "extra").mkdir()
+    layout = read_folder(tmp_path)
+    assert layout.notes == ("3 other file(s) or folder(s) are left out, such as extra",)
+    assert {split: len(cases) for split, cases in layout.cases.items()} == {"train": 24, "test": 25}
+
+
+def test_a_csv_from_excel(tmp_path):
+    lines = ["Image;A;B;;"]
+    for n in range(4):
+        image(tmp_path / "scans" / f"{n}.png")
+        lines.append(f"scans\\{n}.png;{n % 2};{1 - n % 2};;{n + 5}")
+    (tmp_path / "list.CSV").write_bytes("\r\n".join([*lines, ";;;;", ""]).encode("utf-8-sig"))
+    for name in ("._list.csv", "~$list.csv"):
+        (tmp_path / name).write_bytes(b"\0\5\xff")
+    layout = read_folder(tmp_path)
+    assert (layout.label_type, layout.classes) == ("multilabel", ("A", "B"))
+    assert [case.path for case in layout.everything] == [
+        tmp_path / "scans" / f"{n}.png" for n in range(4)
+    ]
+
+
+def test_rare_classes_are_named(tmp_path, catalogue):
+    make_fake(tmp_path / "mine", 0)
+    image(tmp_path / "mine" / "rare" / "0.png")
+    said: list[str] = []
+    own_task(tmp_path / "mine", catalogue, say=said.append)
+    assert said[2].startswith("1 class(es) have fewer than 3 images, such as rare, so")
+
+
+def test_names_of_files_from_other_systems(tmp_path):
+    names = ["a\u0308.png", "\u00f6.png", "u.png"]
+    for name in names:
+        image(tmp_path / "in" / name)
+    written = ["in\\\u00e4.png", "in/o\u0308.png", "in/u.png"]
+    table(tmp_path / "list.csv", "image,label", *[f"{w},{w[-5:]}" for w in written])
+    assert [case.path.name for case in read_folder(tmp_path).everything] == names
+
+
 def test_a_csv_of_labels_and_patients(tmp_path, catalogue):
     outside = tmp_path / "elsewhere" / "a.png"
     image(outside)
@@ -219,6 +266,17 @@ def test_white_masks(tmp_path, catalogue, names):
     assert set(np.unique(task.cases["train"][0].target)) == {0, 1}
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F"])
+def test_masks_of_other_types(tmp_path, catalogue, mode):
+    masks_csv(tmp_path, 0, 255)
+    for path in (tmp_path / "masks").iterdir():
+        Image.open(path).convert(mode).save(path, format="TIFF")
+    entry = own_task(tmp_path, catalogue, "mine")
+    assert entry.spec.classes == ("background", "foreground")
+    task = open_task(catalogue.with_task(entry), "mine", ("train",), root=tmp_path)
+    assert task.cases["train"][0].target[0, :9].tolist() == [0] * 4 + [1] * 4 + [0]
+
+
 def test_volumes_with_masks_and_with_labels(tmp_path, catalogue):
     voxels = np.random.default_rng(0).integers(0, 9, (20, 24, 18)).astype(np.int16)
     inside = np.zeros(voxels.shape, np.float32)  # as nibabel writes them if one does not care
@@ -278,6 +336,24 @@ def test_coco_jsons_as_published(tmp_path, catalogue):
     assert task.cases["test"][0].id == "test/0.png"
 
 
+def test_coco_jsons_beside_their_images(tmp_path):
+    for split, number in (("train", 4), ("valid", 2), ("test", 3)):
+        names = [image(tmp_path / split / "in" / f"{n}.png") for n in range(number)]
+        names = [f"in\\{name}" for name in names]
+        unused = {"categories": [{"id": n, "name": f"c{n}"} for n in (0, 3, 7, 9)]}
+        coco(tmp_path / split / "_annotations.coco.json", names, **unused)
+        (tmp_path / split / "._annotations.coco.json").write_bytes(b"\0\5\xff")
+    layout = read_folder(tmp_path)
+    assert {split: len(cases) for split, cases in layout.cases.items()} == {
+        "train": 4,
+        "val": 2,
+        "test": 3,
+    }
+    assert layout.cases["val"][1].path == tmp_path / "valid" / "in" / "1.png"
+    assert layout.classes == ("c0", "c3", "c7", "c9")
+    assert layout.notes[1] == "categories without a box, which are classes all the same: c0, c9"
+
+
 def test_names_give_way_to_registered_tasks(tmp_path, catalogue):
     make_fake(tmp_path / "shapes-classification", 0)
     folder = tmp_path / "shapes-classification"
@@ -302,7 +378,7 @@ SIX = [f"{n}.png,{'ab'[n % 2]}" for n in range(6)]
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        (["picture,label", *SIX], r"list.csv: no column of images; name it image, path, file or "),
+        (["picture,label", *SIX], r"list.csv: no column of images; name it .* or move the file"),
         (["image,diagnosis", *SIX], r"line 2: column 'diagnosis' holds 'a', not 1, 0, -1 or blank"),
         (["image", *[row[:5] for row in SIX]], r"no column of targets; name it label, class, mask"),
         (["image,label,mask", "0.png,a,b"], r"has the targets label and mask; keep one"),
@@ -359,6 +435,7 @@ def test_mistakes_in_a_csv(tmp_path, lines, problem):
             {"categories": [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}]},
             r"category 3 is 'b' and 'a'",
         ),
+        ({"annotations": []}, r"list.json: has no boxes to learn from"),
         (
             {"images": [{"id": 0, "file_name": "0.png"}, {"id": 1, "file_name": "no.png"}]},
             r"1 of 2 images are missing, the first is .*/no\.png",
@@ -398,6 +475,8 @@ def test_mistakes_in_a_folder(tmp_path, catalogue):
         make_fake(tmp_path / "unseen" / split, 0)
     image(tmp_path / "unseen" / "test" / "new" / "0.png")
     fails("unseen", r"class 'new' occurs in test but not in train")
+    make_fake(tmp_path / "unseen" / "Testing", 0)
+    fails("unseen", r"both Testing and test are test; keep one")
     make_fake(tmp_path / "twice", 0)
     (tmp_path / "twice" / "broken.json").write_text("{")
     fails("twice", r"broken.json: cannot be read as JSON")
@@ -411,7 +490,17 @@ def test_mistakes_in_a_folder(tmp_path, catalogue):
     for n in range(4):
         Image.new("RGB", (40, 32)).save(tmp_path / "twice" / f"{n}.png")
     table(tmp_path / "twice" / "a.csv", "image,mask", *[f"{n}.png,{n}.png" for n in range(4)])
-    fails("twice", r"no mask can be read; the last one: .*3.png: a mask has one channel")
+    fails("twice", r"the masks hold 0; number the classes 0, 1, 2")
+    for n in range(4):
+        Image.new("RGB", (40, 32), "red").save(tmp_path / "twice" / f"{n}.png")
+    fails("twice", r"no mask can be read; the last one: .*3.png: .* this one colours; save it")
+    (tmp_path / "twice" / "m.JPG").write_bytes(b"")
+    table(tmp_path / "twice" / "a.csv", "image,mask", "0.png,m.JPG")
+    fails("twice", r"a.csv, line 2: mask: m.JPG is a JPEG, which blurs class indices; make it anew")
+    (tmp_path / "twice" / "in").mkdir()
+    rows = ["image,label", "0.png,a", "1.png,b", "2.png,b", "in/../0.png,b"]
+    table(tmp_path / "twice" / "a.csv", *rows)
+    fails("twice", r"twice/0\.png is listed twice")
     masks_csv(tmp_path / "grey", 0, 100, 200)
     fails("grey", r"the masks hold 0, 100, 200; number the classes 0, 1, 2")
     rows = [

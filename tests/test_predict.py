@@ -50,7 +50,7 @@ from umedpt_core.data.volumes import Volume, read_volume, same_grid, write_volum
 from umedpt_core.engine.model import Model, blocks_needed, build_blocks, load_model, save_model
 from umedpt_core.errors import Interrupted
 from umedpt_core.mix import Architecture
-from umedpt_core.use.inputs import _named
+from umedpt_core.use.inputs import _named, find_inputs
 from umedpt_core.use.predict import predict
 
 RNG = np.random.default_rng(3)
@@ -462,6 +462,12 @@ def test_a_series_given_as_the_input_is_one_case_with_its_own_name(model, thresh
     series = write_series(tmp_path / "CT 1", scan())
     predict(model, [series], tmp_path / "out", task="organ", quiet=True, overlays=False)
     assert files(tmp_path / "out") == {"masks.csv", "masks/CT 1.nii.gz"}
+
+
+def test_the_list_of_a_disc_of_series_is_no_series(tmp_path):
+    series = write_series(tmp_path / "disc" / "CT 1", scan())
+    (tmp_path / "disc" / "DICOMDIR").write_bytes((series / "slice 0").read_bytes())
+    assert [found.path for found in find_inputs([tmp_path], volumes=True)] == [series]
 
 
 def test_a_volume_as_one_bag_is_a_row(model, tmp_path):

@@ -51,7 +51,7 @@ def test_the_ways_are_compared_and_what_is_forgotten_is_measured(run, tmp_path):
     assert again.stdout == result.stdout
 
 
-def test_without_training_nothing_is_forgotten(run, tmp_path):
+def test_without_training_nothing_is_forgotten(run, tmp_path, monkeypatch):
     """An adaptation whose blocks are those of the run gives the same metrics before and after."""
     from umedpt_core.benchmark.selection import compare_selection
 
@@ -72,3 +72,9 @@ def test_without_training_nothing_is_forgotten(run, tmp_path):
         quiet=True,
     )
     assert plain["tasks"] == {}
+    monkeypatch.setattr("umedpt_core.transfer.loading.Loading.evaluation", lambda *_: iter(()))
+    empty = compare_selection(  # goes on; the held-out cases can no longer be read
+        str(run), "shapes-segmentation", tmp_path / "out", settings=settings, workers=0, quiet=True
+    )
+    assert empty["tasks"] == {}
+    assert set(empty["unread"].values()) == {"no held-out case can be used"}

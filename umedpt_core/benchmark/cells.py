@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ..catalogue import Catalogue
 from ..errors import ConfigError
+from ..specs import TaskSpec
 from ..transfer.settings import AdaptSettings, Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -44,13 +45,6 @@ class Cell(NamedTuple):
         """By what cells are sorted in a table."""
         return self.task, self.model, MODES.index(self.mode), self.fraction, self.draw
 
-    @classmethod
-    def of_key(cls, key: str) -> Cell:
-        """The cell that a key names."""
-        task, model, mode, last = key.split("/")
-        percent, _, draw = last.rpartition("-")
-        return cls(task, model, mode, float(percent) / 100, int(draw))  # type: ignore[arg-type]
-
 
 class GridTask(BaseModel):
     """A task of a grid.
@@ -67,7 +61,7 @@ class GridTask(BaseModel):
 
 
 def _as_written(fraction: float) -> float:
-    """The fraction that a cell's key gives back."""
+    """The fraction as a cell's key shows it, so that no two share a key."""
     return float(f"{100 * fraction:g}") / 100
 
 
@@ -189,19 +183,20 @@ def make_grid(
         options: Task to its options.
 
     Raises:
-        ConfigError: A name is unknown or no simple word, a model's folder is missing, or a value
-            is out of range.
+        ConfigError: A name is unknown or no simple word, a model's folder is missing, a task has
+            no test split, or a value is out of range.
     """
     options = options or {}
+    if settings.augmentation not in (None, "none"):
+        catalogue.find("augmentation", settings.augmentation)
     for name, model in models.items():
         _check_model(name, model)
-    chosen = {
-        task: {
-            "label_type": catalogue.find("task", task).spec.label_type,
-            "options": options.get(task, {}),
-        }
-        for task in tasks
-    }
+    chosen = {}
+    for task in tasks:
+        spec: TaskSpec = catalogue.find("task", task).spec
+        if "test" not in spec.all_splits:
+            raise ConfigError(f"task {task} has no test split to score on; leave it out")
+        chosen[task] = {"label_type": spec.label_type, "options": options.get(task, {})}
     if unused := sorted(options.keys() - chosen.keys()):
         raise ConfigError(f"an option is for '{unused[0]}', which is no task of this grid")
     try:

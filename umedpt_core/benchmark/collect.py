@@ -80,12 +80,11 @@ def collect(folder: Path | str) -> pd.DataFrame:
     if grid is None:
         raise ConfigError(f"{home}: holds no {FILE}; give the --output of 'umedpt benchmark run'")
     cells = home / "cells"
-    found = [
-        Cell.of_key(file.parent.relative_to(cells).as_posix())
-        for file in cells.glob(f"*/*/*/*/{METRICS}")
-    ]
+    found = {file.parent.relative_to(cells).as_posix() for file in cells.glob(f"*/*/*/*/{METRICS}")}
     rows: list[dict[str, Any]] = []
-    for cell in sorted(found, key=Cell.place):
+    for cell in sorted(grid.cells(), key=Cell.place):
+        if cell.key not in found:
+            continue
         file = cells / cell.key / METRICS
         try:
             report = json.loads(file.read_text())

@@ -14,7 +14,7 @@ from ..engine.evaluate import evaluate
 from ..engine.machine import choose_device, default_workers
 from ..engine.model import load_model
 from ..engine.pretrain import open_mix
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..mix import Mix
 from ..transfer.adapt import adapt
 from ..transfer.loading import Loading
@@ -59,7 +59,7 @@ def compare_selection(
     Returns:
         ``ways``: way to metrics on the test split; ``tasks``: task of pretraining to its metrics on
         held-out cases ``before`` and ``after`` the adaptation on all cases; ``unread``: tasks
-        whose data is not here, with the reason.
+        whose data is not here or cannot be used, with the reason.
 
     Raises:
         ConfigError: As :func:`umedpt_core.adapt`.
@@ -113,6 +113,7 @@ def _forgetting(
     before, after = (load_model(str(run), catalogue).to(target) for _ in range(2))
     own = load_model(str(adapted), catalogue).blocks.state_dict()
     after.blocks.load_state_dict(own, strict=False)  # decoders that the task has no use for stay
+    models = {"before": before, "after": after}
     tasks: dict[str, Any] = {}
     unread: dict[str, str] = {}
     for entry in mix.by_name:
@@ -120,14 +121,16 @@ def _forgetting(
         try:
             mine = {entry.task: roots[entry.task]} if entry.task in roots else {}
             (data,) = open_mix(one, catalogue, data_root, mine).values()
-        except ConfigError as error:
+        except (ConfigError, DataError) as error:
             unread[entry.task] = str(error)
             continue
         with cache_for([data], cache_gb) as cache:
             loading = Loading(data, mix.seed, cache, default_workers(workers), target, _nothing)
-            batches = list(loading.evaluation("val"))
-        pair = {"before": before, "after": after}
-        tasks[entry.task] = {n: evaluate(m, batches)[entry.task] for n, m in pair.items()}
+            found = {name: evaluate(m, loading.evaluation("val")) for name, m in models.items()}
+        if not all(found.values()):
+            unread[entry.task] = "no held-out case can be used"
+            continue
+        tasks[entry.task] = {name: scores[entry.task] for name, scores in found.items()}
     return {"tasks": tasks, "unread": unread}
 
 

@@ -129,8 +129,9 @@ class Workplace:
             if not mine or cell.key in self.failures():
                 return False
             home = self.home(cell)
-            home.mkdir(parents=True, exist_ok=True)  # this and the listing ask a network disk's
-            if METRICS in os.listdir(home):  #         server, not this machine's memory of it
+            # These two ask a network disk's server, not this machine's memory of it.
+            home.mkdir(parents=True, exist_ok=True)
+            if METRICS in os.listdir(home):
                 return False
             if not (home / "checkpoints").is_dir():  # nothing to go on from
                 shutil.rmtree(home)
@@ -168,5 +169,12 @@ class Workplace:
         row: dict[str, Any] = {"time": time.time(), "cell": cell.key, "reason": reason(error)}
         if not isinstance(error, UmedptError):
             row["traceback"] = "".join(traceback.format_exception(error))
-        with self.lock("failures"), (self.folder / FAILURES).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        log = self.folder / FAILURES
+        try:
+            with self.lock("failures"), log.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as full:
+            raise UmedptError(
+                f"cannot write {log}: {reason(full)}; free some space, then run the same command "
+                "again"
+            ) from error

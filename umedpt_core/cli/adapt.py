@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import ConfigError
-from .adapt_options import settings_options, val_option
+from .adapt_options import make_settings, mode_option, settings_options, val_option
 from .mix import data_root_option
 from .options import options_option, parse_options, root_option
 from .own import folder_option, task_or_folder
@@ -19,13 +19,7 @@ from .pretrain import cache_option, device_option, workers_option
 @click.argument("model")
 @click.argument("task", required=False)
 @folder_option
-@click.option(
-    "--mode",
-    type=click.Choice(["frozen", "finetune", "bitfit", "lora"]),
-    default="frozen",
-    show_default=True,
-    help="frozen: the head alone. The others go on from that head.",
-)
+@mode_option("frozen")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --output.")
 @settings_options
@@ -69,15 +63,9 @@ def adapt(
     task; --folder takes own data in its place.
     """
     catalogue, name, root = task_or_folder(session, task, folder, root)  # before torch is loaded
-    where: dict[str, Any] = {
-        "root": root,
-        "data_root": data_root,
-        "options": parse_options(options),
-    }
-
-    from ..transfer.settings import AdaptSettings
-
-    given = AdaptSettings(**{key: value for key, value in settings.items() if value is not None})
+    where: dict[str, Any] = {"root": root, "data_root": data_root}
+    where["options"] = parse_options(options)
+    given = make_settings(settings)
     subset = None
     if fraction is not None:
         subset = _subset(catalogue, name, draws, fraction / 100, draw or 0, given.seed, where)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .adapt_options import settings_options, val_option
+from .adapt_options import make_settings, settings_options, val_option
 from .mix import data_root_option, parse_roots, roots_option
 from .options import parse_options
 from .own import folder_option, with_folder
@@ -81,15 +81,14 @@ def run(
     """
     from ..benchmark.cells import make_grid
     from ..benchmark.work import Workplace
-    from ..transfer.settings import AdaptSettings
 
-    if not selectors and not folder:
-        raise ConfigError("give a SELECTOR of tasks, see 'umedpt tasks', or --folder DIR")
     tasks, catalogue = session.catalogue.select(selectors, exclude), session.catalogue
     found: dict[str, Path | str] = dict(parse_roots(roots))
     if folder:
         catalogue, own = with_folder(session, folder)
         tasks, found[own] = [*tasks, own], folder
+    if not tasks:
+        raise ConfigError("no task is chosen; give a SELECTOR, see 'umedpt tasks', or --folder DIR")
     grid = make_grid(
         catalogue,
         _parse_models(models),
@@ -97,7 +96,7 @@ def run(
         modes=_split(modes),
         fractions=_parse_percents(fractions),
         draws=draws,
-        settings=AdaptSettings(**{k: v for k, v in settings.items() if v is not None}),
+        settings=make_settings(settings),
         options=_parse_task_options(options),
     )
     place = Workplace(output, grid, catalogue, found, data_root, device, workers, cache_gb)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .adapt_options import settings_options
+from .adapt_options import make_settings, mode_option, settings_options
 from .mix import data_root_option, parse_roots, roots_option
 from .pretrain import cache_option, device_option, workers_option
 
@@ -15,12 +15,7 @@ from .pretrain import cache_option, device_option, workers_option
 @click.command()
 @click.argument("model")
 @click.argument("task")
-@click.option(
-    "--mode",
-    type=click.Choice(["frozen", "finetune", "bitfit", "lora"]),
-    default="finetune",
-    show_default=True,
-)
+@mode_option("finetune")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A folder.")
 @settings_options
 @data_root_option
@@ -49,14 +44,15 @@ def selection(
     command goes on where it stopped.
     """
     session.catalogue.find("task", task)  # before torch is loaded
+    given = make_settings(settings)
+
     from ..benchmark.selection import FILE, compare_selection
-    from ..transfer.settings import AdaptSettings
 
     found = compare_selection(
         model,
         task,
         output,
-        settings=AdaptSettings(**{k: v for k, v in settings.items() if v is not None}),
+        settings=given,
         catalogue=session.catalogue,
         data_root=data_root,
         roots=parse_roots(roots),

@@ -113,7 +113,7 @@ def rows(subject: LabelSubject) -> None:
         for name, value in row.items():
             if not isinstance(name, str) or not isinstance(value, str | float):
                 raise Failure(f"column {name!r} holds {type(value).__name__}, not str or float")
-        columns = columns or list(row)
+        columns = list(row) if columns is None else columns
         if list(row) != columns:
             raise Failure(f"the columns are {columns}, then {list(row)}")
 

@@ -30,7 +30,7 @@ class Watch:
         offline: Whether the network is refused.
 
     Attributes:
-        strays: What was written elsewhere.
+        strays: What was written elsewhere, but for temporary files that were removed again.
         network: What the network was asked for.
     """
 
@@ -67,6 +67,12 @@ class Watch:
                 del os.environ[key]
             else:
                 os.environ[key] = value
+        # What is gone again was a temporary file, as readers of some formats need.
+        self.strays = [
+            path
+            for path in self.strays
+            if os.path.exists(path) or not Path(path).is_relative_to(self.folder)
+        ]
         self.strays += [str(path) for path in self.folder.rglob("*")]
         self.strays = [self._short(path) for path in dict.fromkeys(self.strays)]
 

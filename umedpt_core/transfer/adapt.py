@@ -33,6 +33,9 @@ from .settings import AdaptSettings
 from .stages import CHECKPOINTS, Stages
 
 RESULT, ASKED = "metrics.json", "settings.json"
+PICTURES, MODEL, VERSIONS = "predictions.png", "model", "environment.json"
+UNDONE = {ASKED, EVENTS, "tensorboard", PICTURES, MODEL, VERSIONS}
+"""What an adaptation that ended early leaves, where it took no checkpoint."""
 
 
 def adapt(
@@ -139,30 +142,23 @@ def adapt(
 
             loading = Loading(data, settings.seed, cache, default_workers(workers), target, note)
             stages = Stages(adapted, loading, settings, folder, events, progress, Stop())
-            stores: dict[str, Path | None] = dict.fromkeys(("all", "test"))
+            stores: dict[str, Path] = {}
             if features:
-                facts = (
-                    spec.model_dump(mode="json"),
-                    options,
-                    root,
-                    data_root,
-                    settings.image_size,
-                )
-                for split in stores:
+                facts = spec.model_dump(mode="json"), options, root, data_root, settings.image_size
+                for split in ("all", "test"):
                     ids = [case.id for case in data.cases[split]]
                     name = fingerprint(blocks, data.batch_size, split, ids, *facts)
                     stores[split] = features / f"{name}.safetensors"
             with stopping_on_signals(stages.stop, progress.warn):
-                chosen, results = stages.run(stores["all"], stores["test"])
+                chosen, results = stages.run(stores.get("all"), stores.get("test"))
             step = {"step": stages.step, "epoch": stages.step}
-            scored = {key: value for key, value in results.items() if key in ("n", "loss")}
-            events.emit("eval", **step, split="test", task=task, **scored, **results["metrics"])
+            scores = {"n": results["n"], **results["metrics"]}
+            events.emit("eval", **step, split="test", task=task, **scores)
             if keep_model:
-                with writing(folder / "predictions.png"):
-                    sheet = prediction_sheet(chosen, {task: data}, "test")
-                    sheet.save(folder / "predictions.png")
-                events.emit("pictures", **step, path="predictions.png")
-                with written_whole(folder / "model") as place:
+                with writing(folder / PICTURES):
+                    prediction_sheet(chosen, {task: data}, "test").save(folder / PICTURES)
+                events.emit("pictures", **step, path=PICTURES)
+                with written_whole(folder / MODEL) as place:
                     kept = {task: data.instances}
                     save_model(chosen, place, architecture, kept, catalogue)
     report = {
@@ -178,7 +174,7 @@ def adapt(
         **settings.model_dump(),
     }
     here = environment(catalogue, [task])
-    write_whole(folder / "environment.json", json.dumps(here, indent=1))
+    write_whole(folder / VERSIONS, json.dumps(here, indent=1))
     write_whole(folder / RESULT, json.dumps(report, indent=1))  # last: it says that all is there
     return report
 
@@ -223,8 +219,11 @@ def open_splits(
         raise ConfigError(f"{spec.name}: the draw holds no case")
     if settings.val and not published_val:
         shares = split_by_patient(chosen, VAL_FROM_TRAIN)
-        if not shares["val"]:
-            raise DataError(f"{spec.name}: {len(chosen)} cases of one patient; no share for --val")
+        if not shares["train"]:
+            raise DataError(
+                f"{spec.name}: the {len(chosen)} training cases are of one patient, so none can be "
+                "held out; leave out --val, or give more cases"
+            )
         data.cases.update(shares)
     else:
         data.cases["train"] = chosen
@@ -244,11 +243,12 @@ def _check_folder(folder: Path, resume: bool, asked: dict[str, Any]) -> None:
     """
     if not folder.exists():
         return
-    names = {path.name for path in folder.iterdir() if not path.name.startswith(UNFINISHED)}
+    inside = folder.iterdir() if folder.is_dir() else [folder]
+    names = {path.name for path in inside if not path.name.startswith(UNFINISHED)}
     if not names & {CHECKPOINTS, RESULT}:
-        if names - {ASKED, EVENTS, "tensorboard"}:
+        if names and not {ASKED} <= names <= UNDONE:
             raise ConfigError(f"--output {folder}: exists and is not empty; choose another folder")
-        (folder / EVENTS).unlink(missing_ok=True)  # what a stopped one has left
+        (folder / EVENTS).unlink(missing_ok=True)
         return
     if not resume:
         raise ConfigError(

@@ -84,7 +84,7 @@ def train_on_images(
         augmented: Whether the images are.
 
     Raises:
-        DataError: No case can be used.
+        DataError: No case can be used, or none of those that the epoch is chosen on.
         Interrupted: Stopped; a checkpoint is written.
         UmedptError: The loss is not finite, or the disk is full.
     """
@@ -125,7 +125,9 @@ def train_on_images(
             save_checkpoint(folder, models, optimizer, state, keep=1)
             last_save = time.monotonic()
             if stop.asked and step < steps:
-                raise Interrupted(f"stopped after step {step} of {steps}, all saved")
+                raise Interrupted(
+                    f"stopped after step {step} of {steps}, all saved; go on with --resume"
+                )
     model.eval()
     return best
 

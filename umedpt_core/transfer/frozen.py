@@ -36,7 +36,7 @@ def train_head(
         head: Changed in place.
         features: Outputs of the fixed blocks.
         fit: Places of the training instances.
-        held: Places of those that the epoch is chosen on; empty: the last is kept.
+        held: Places of those that the epoch is chosen on, where the settings say so.
         settings: Epochs, learning rate, batch size, seed.
         note: Told the epochs made and the mean loss of the latest.
 
@@ -44,7 +44,7 @@ def train_head(
         The best epoch's head, where it is chosen.
 
     Raises:
-        DataError: There is nothing to train on.
+        DataError: There is nothing to train on, or nothing to choose the epoch on.
         UmedptError: The loss is not finite.
     """
     if not fit:
@@ -52,7 +52,7 @@ def train_head(
     optimizer = torch.optim.AdamW(
         head.parameters(), settings.probe_lr, weight_decay=WEIGHT_DECAY, fused=True
     )
-    best = Best(head) if held else None
+    best = Best(head) if settings.val else None
     for epoch in range(settings.epochs):
         generator = torch.Generator().manual_seed(seed_of(settings.seed, "order", epoch))
         order = [fit[place] for place in torch.randperm(len(fit), generator=generator).tolist()]
@@ -84,9 +84,15 @@ def finite(losses: Sequence[Tensor], rate: str) -> float:
 
 @torch.no_grad()
 def mean_loss(label: LabelType, head: nn.Module, blocks: Blocks, batches: Iterable[Batch]) -> float:
-    """The loss over batches, weighted by their cases."""
+    """The loss over batches, weighted by their cases.
+
+    Raises:
+        DataError: There are none: every held-out case was skipped.
+    """
     pairs = [(label.loss(head, blocks, batch).item(), len(batch)) for batch in batches]
-    return sum(loss * n for loss, n in pairs) / max(1, sum(n for _, n in pairs))
+    if not pairs:
+        raise DataError("no held-out case can be used; leave out --val")
+    return sum(loss * n for loss, n in pairs) / sum(n for _, n in pairs)
 
 
 @torch.no_grad()

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..blocks.shared import Blocks
-from ..data.batch import Batch
+from ..data.batch import Batch, Skip, Ticket
 from ..data.cache import locked
 from ..engine.checkpoint import list_checkpoints
 from ..engine.events import Events
 from ..engine.model import Model
 from ..engine.progress import Progress
 from ..engine.stop import Stop
-from ..errors import DataError, Interrupted
+from ..errors import Interrupted
 from .best import Best
 from .features import Features
 from .finetune import number_of_steps, train_on_images, trained_parameters
@@ -76,8 +78,7 @@ class Stages:
         else:
             best = self.train_probe(self.features("all", all_store) if self.plain else None)
             if further and best:
-                (head,) = self.model.heads.values()
-                head.load_state_dict(best.module.state_dict())
+                self.model = self._with_best(best)
         if further:
             best = self._train_on_images(self.settings, augmented=True)
         test = None if further else self.features("test", test_store)
@@ -112,10 +113,19 @@ class Stages:
         store.parent.mkdir(parents=True, exist_ok=True)
         with locked(store.with_suffix(".lock")):  # another process may be at them
             if found := Features.load(store, self.loading.device):
+                self._note_missing(split, found)
                 return found
             if kept := self._compute_features(split):
                 kept.save(store)
             return kept
+
+    def _note_missing(self, split: str, kept: Features) -> None:
+        """Report the cases that another call, which computed the features, had to skip."""
+        data, known = self.loading.data, set(kept.ids)
+        missing = [case.id for case in data.cases[split] if case.id not in known]
+        skips = tuple(Skip(case, "was unusable when its features were due") for case in missing)
+        ticket, nothing = Ticket(split, data.name, 0), torch.empty(0, 3, 1, 1)
+        self.loading.note(Batch(ticket, nothing, None, skips=skips))
 
     def _compute_features(self, split: str) -> Features | None:
         batches = self.loading.data.batches(split)
@@ -132,14 +142,14 @@ class Stages:
 
     def train_probe(self, kept: Features | None) -> Best | None:
         """Train the head on fixed blocks; from features where they are kept."""
-        self.progress.restart(self.settings.epochs, "epoch")
-        if kept is None or not self.plain:
+        if kept is None:
             settings = self.settings.model_copy(update={"mode": "frozen"})
             return self._train_on_images(settings, augmented=not self.plain)
+        self.progress.restart(self.settings.epochs, "epoch")
         (label,), (head,) = self.model.labels.values(), self.model.heads.values()
         cases = self.loading.data.cases
         fit, held = ({case.id for case in cases.get(split, ())} for split in ("train", "val"))
-        best = train_head(
+        return train_head(
             label,
             head,
             kept,
@@ -148,19 +158,18 @@ class Stages:
             self.settings,
             self._note_epoch,
         )
-        self.step = self.settings.epochs
-        return best
 
     def _train_on_images(self, settings: AdaptSettings, *, augmented: bool) -> Best | None:
-        self.progress.restart(number_of_steps(self.loading, settings), "update")
-        before = self.step
+        steps, before = number_of_steps(self.loading, settings), self.step
+        unit = self.loading.steps_per_epoch if settings.mode == "frozen" else 1
+        self.progress.restart(steps, "update")
 
         def note(step: int, loss: float) -> None:
-            self.step = before + step
+            self.step = before + step // unit
             self.progress.step(step)
             self._emit("train", split="train", loss=loss)
 
-        return train_on_images(
+        best = train_on_images(
             self.model,
             self.loading,
             trained_parameters(self.model, settings),
@@ -170,15 +179,21 @@ class Stages:
             self.stop,
             augmented=augmented,
         )
+        self.step = before + steps // unit  # also where nothing was left to do
+        if best:
+            best.step //= unit
+        return best
 
     def _may_go_on(self) -> None:
-        """Stop here where somebody asked to: what is short has no checkpoints.
+        """Stop here where somebody asked to: what is short takes no checkpoint.
 
         Raises:
             Interrupted: Somebody did.
         """
         if self.stop.asked:
-            raise Interrupted("stopped; the same command starts anew")
+            saved = (self.folder / CHECKPOINTS).is_dir()
+            how = "go on with --resume" if saved else "the same command starts anew"
+            raise Interrupted(f"stopped; {how}")
 
     def _note_epoch(self, epoch: int, loss: float) -> None:
         self._may_go_on()
@@ -217,16 +232,14 @@ class Stages:
         chance = {"resamples": settings.resamples, "seed": settings.seed}
         with model.blocks.keeping_features():  # the loss and the prediction share them
             found = score(data.label, pairs, patients, **chance)
-        n = sum(size for _, size in losses)
-        if not n:
-            raise DataError(f"{data.name}: no case of the test split can be used")
-        metrics = {"loss": sum(loss * size for loss, size in losses) / n, **found.metrics}
+        loss = sum(loss * size for loss, size in losses) / found.n
+        metrics = {"loss": loss, **found.metrics}
         intervals = dict(found.intervals)
         if data.instances.kind == "slices" and data.geometry == "mask":
             volumes = score_volumes(model, data, "test", **chance)
             metrics |= {f"volume_{name}": value for name, value in volumes.metrics.items()}
             intervals |= {f"volume_{name}": value for name, value in volumes.intervals.items()}
-        return {"n": n, "metrics": metrics, "intervals": intervals}
+        return {"n": found.n, "metrics": metrics, "intervals": intervals}
 
     def _emit(self, event: str, **fields: Any) -> None:
         task = self.loading.data.name

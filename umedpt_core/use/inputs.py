@@ -7,13 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.own.layout import IMAGES, VOLUMES
 from ..errors import ConfigError
 
-IMAGES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
-    *(".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
-)
-VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd")
 DICOM = (".dcm", ".ima")
 
 
@@ -98,6 +94,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _says_dicom(path: Path) -> bool:
+    if path.name.upper() == "DICOMDIR":  # lists what lies in other folders
+        return False
     if not path.is_file():  # a pipe would wait for somebody to write
         return False
     try:

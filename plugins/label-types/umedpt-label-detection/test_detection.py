@@ -296,6 +296,12 @@ def test_targets_that_do_not_fit(boxes, labels, message):
         Detection(names(3)).check({"boxes": boxes, "labels": labels}, SIZE)
 
 
+@pytest.mark.parametrize("target", [{"boxes": [[0, 0, 9, 9]]}, [[0, 0, 9, 9]], None])
+def test_targets_that_are_no_boxes_with_labels(target):
+    with pytest.raises(ValueError, match="no dict with boxes and labels"):
+        Detection(names(3)).check(target, SIZE)
+
+
 def measure(predicted, true):
     metric = Detection(names(3)).metric()
     for prediction, target in zip(predicted, true, strict=True):

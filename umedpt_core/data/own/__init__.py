@@ -208,5 +208,11 @@ def _report(spec: TaskSpec, layout: Layout, volumes: bool, say: Callable[[str], 
             f"no patients are named, so each of the {kind} counts as one; where patients have "
             "several, name them in a CSV's column patient, or the scores will flatter"
         )
+    if rare := layout.rare:
+        counted = "patients" if layout.patients else kind
+        say(
+            f"{len(rare)} class(es) have fewer than 3 {counted}, such as {rare[0]}, so they are "
+            "missing in train, val or test"
+        )
     for note in layout.notes:
         say(note)

@@ -14,10 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from ...errors import ConfigError
 from ..cases import FileCase
-from .layout import ALL, Layout, OwnCase, files_by_split
+from .layout import ALL, SPLITS, Layout, OwnCase, files_by_split, files_in, named_file
 
 YEAR = re.compile(r"^(?:instances_)?([a-z]+)\d*$")
 """Of ``instances_train2017`` the split."""
+ROBOFLOW = "_annotations.coco.json"
+"""How Roboflow calls the file that it writes beside the images of a split."""
 
 
 class Image(BaseModel):
@@ -53,20 +55,21 @@ class Coco(BaseModel):
 
 
 def read_coco(folder: Path) -> Layout | None:
-    """Read one JSON, or one a split, of the folder or of its folder ``annotations``.
+    """Read one JSON, or one a split, of the folder, of its folder ``annotations`` or of splits'.
 
     Returns:
         Detection; the classes are the categories by id, whatever gaps the ids have. Crowd regions
-        are left out, and a note counts them. None where there is no such JSON.
+        are left out, and a note counts them; another names categories without a box. None where
+        there is no such JSON.
 
     Raises:
-        ConfigError: A file is no JSON, names what it does not list, or an image is missing.
+        ConfigError: A file is no JSON, names what it does not list, or an image is missing, or
+            there is no box to train on.
     """
-    files = [*sorted(folder.glob("*.json")), *sorted((folder / "annotations").glob("*.json"))]
-    read = {file: content for file in files if (content := _read(file))}
+    read = {file: content for file in _files(folder) if (content := _read(file))}
     if not read:
         return None
-    stems = [YEAR.sub(r"\1", file.stem.lower()) for file in read]
+    stems = [_stem(file) for file in read]
     chosen = files_by_split(folder, list(read), stems)
     names = _names({file: read[file] for file in chosen.values()})
     index = {identity: place for place, identity in enumerate(names)}
@@ -78,6 +81,12 @@ def read_coco(folder: Path) -> Layout | None:
         cases[split] = _cases(folder, split, file, read[file].images, targets)
         occurs[split] = {int(label) for target in targets.values() for label in target["labels"]}
         crowds += sum(annotation.iscrowd for annotation in read[file].annotations)
+    if not occurs.get("train", occurs.get(ALL)):
+        raise ConfigError(f"{chosen.get('train', chosen.get(ALL))}: has no boxes to learn from")
+    notes = [f"{crowds} crowd region(s) are left out"] if crowds else []
+    if unused := sorted(set(index.values()).difference(*occurs.values())):
+        unseen = ", ".join(list(names.values())[place] for place in unused)
+        notes.append(f"categories without a box, which are classes all the same: {unseen}")
     images = [image for file in chosen.values() for image in read[file].images]
     return Layout(
         "detection",
@@ -85,8 +94,21 @@ def read_coco(folder: Path) -> Layout | None:
         cases,
         occurs,
         patients=all(image.patient is not None for image in images),
-        notes=(f"{crowds} crowd region(s) are left out",) if crowds else (),
+        notes=tuple(notes),
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    places = [path for path in (folder, folder / "annotations") if path.is_dir()]
+    found = [path for place in places for path in files_in(place) if path.suffix.lower() == ".json"]
+    splits = [path for path in sorted(folder.iterdir()) if path.name.lower() in SPLITS]
+    return found + [path / ROBOFLOW for path in splits if (path / ROBOFLOW).is_file()]
+
+
+def _stem(file: Path) -> str:
+    """What of the file's place may be a split's name."""
+    name = file.parent.name if file.name == ROBOFLOW else file.stem
+    return YEAR.sub(r"\1", name.lower())
 
 
 def _read(file: Path) -> Coco | None:
@@ -154,7 +176,8 @@ def _cases(
     for image in images:
         name = image.file_name if split == ALL else f"{split}/{image.file_name}"
         patient = name if image.patient is None else str(image.patient)
-        cases.append(FileCase(name, patient, base / image.file_name, targets[image.id]))
+        path = named_file(base, image.file_name)
+        cases.append(FileCase(name, patient, path, targets[image.id]))
     return cases
 
 
@@ -162,10 +185,11 @@ def _base(folder: Path, split: str, file: Path, names: list[str]) -> Path:
     """The folder that the images' names start from."""
     named_after = (split, file.stem.lower().removeprefix("instances_"))
     tops = (folder, folder / "images")
-    places = dict.fromkeys((*tops, *(top / name for top in tops for name in named_after)))
+    below = (top / name for top in tops for name in named_after)
+    places = dict.fromkeys((*tops, file.parent, *below))
     missing = {}
     for place in places:
-        missing[place] = [name for name in names if not (place / name).is_file()]
+        missing[place] = [name for name in names if not named_file(place, name).is_file()]
         if not missing[place]:
             return place
     best = min(missing, key=lambda place: len(missing[place]))

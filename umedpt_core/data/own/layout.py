@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from ...errors import ConfigError
 from ..cases import FileCase
@@ -14,14 +16,23 @@ from ..volumes import VolumeCase
 
 OwnCase = FileCase | VolumeCase
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "val", "valid": "val", "validation": "val"},
+}
 """How folders, files and cells call the splits."""
 
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+IMAGES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"),
+    *(".jp2", ".pbm", ".pgm", ".ppm", ".pnm", ".tga"),
+)
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd")
 
 ALL = "all"
 """The split of cases that the core is to split."""
+
+LITTER = ("thumbs.db", "desktop.ini")
+"""What Windows leaves in folders; files of macOS begin with a dot, those of Office with ~$."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,15 @@ class Layout:
     def everything(self) -> list[OwnCase]:
         """The cases of all splits."""
         return [case for cases in self.cases.values() for case in cases]
+
+    @property
+    def rare(self) -> list[str]:
+        """Classes of fewer patients than the core makes splits, where each case has one class."""
+        if self.label_type != "classification" or ALL not in self.cases:
+            return []
+        pairs = {(case.label, case.patient) for case in self.cases[ALL]}
+        patients = Counter(label for label, _ in pairs)
+        return [name for index, name in enumerate(self.classes) if patients[index] < 3]
 
     def check(self, folder: Path) -> None:
         """Check what training and testing need.
@@ -86,10 +106,12 @@ class Layout:
                 "no splits at all, and 70 / 10 / 20 % of the patients become train, val and test"
             )
         homes: dict[str, str] = {}
-        seen: set[Path] = set()
+        seen: set[str] = set()
         for split, cases in self.cases.items():
             for case in cases:
-                path = case.paths[0] if isinstance(case, VolumeCase) else case.path
+                path = os.path.normpath(
+                    case.paths[0] if isinstance(case, VolumeCase) else case.path
+                )
                 if path in seen:
                     raise ConfigError(f"{folder}: {path} is listed twice; list it once")
                 seen.add(path)
@@ -98,6 +120,28 @@ class Layout:
                         f"{folder}: patient '{case.patient}' is in {homes[case.patient]} and in "
                         f"{split}; a patient must be on one side, so move the cases"
                     )
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder, sorted, but not what file managers and editors leave there."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file()
+        and not path.name.startswith((".", "~$"))
+        and path.name.lower() not in LITTER
+    )
+
+
+def named_file(folder: Path, name: str) -> Path:
+    """The path of a file by its name in a list, which may have been written on another system.
+
+    Windows has backslashes, and an umlaut may be one character or two.
+    """
+    slashes = name.replace("\\", "/")
+    spellings = dict.fromkeys((name, slashes, *(normalize(f, slashes) for f in ("NFC", "NFD"))))
+    found = (path for spelling in spellings if (path := folder / spelling).is_file())
+    return next(found, folder / name)
 
 
 def is_volume(path: Path) -> bool:
@@ -120,6 +164,21 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def by_split(folder: Path, named: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """The files or folders whose names are those of splits.
+
+    Raises:
+        ConfigError: Two are of one split.
+    """
+    found: dict[str, Path] = {}
+    for name, path in named:
+        split = SPLITS.get(name.lower())
+        if split and found.setdefault(split, path) != path:
+            first, second = (p.relative_to(folder) for p in (found[split], path))
+            raise ConfigError(f"{folder}: both {first} and {second} are {split}; keep one")
+    return found
+
+
 def files_by_split(folder: Path, files: Sequence[Path], stems: Sequence[str]) -> dict[str, Path]:
     """Which file is of which split: one file alone is of all.
 
@@ -129,11 +188,11 @@ def files_by_split(folder: Path, files: Sequence[Path], stems: Sequence[str]) ->
         stems: What of each name may be a split's.
 
     Raises:
-        ConfigError: There are several files and none is called train.
+        ConfigError: There are several files and none is called train, or two are of one split.
     """
     if len(files) == 1:
         return {ALL: files[0]}
-    found = {SPLITS[stem]: file for stem, file in zip(stems, files, strict=True) if stem in SPLITS}
+    found = by_split(folder, zip(stems, files, strict=True))
     if "train" not in found:
         names = ", ".join(file.name for file in files)
         raise ConfigError(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ...label_type import IGNORE
+from ..readers import read_image, read_mask
 from ..volumes import Volume, read_volume
 from .layout import OwnCase
 
@@ -31,11 +33,29 @@ def named_classes(folder: Path) -> tuple[str, ...]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as UTF-8 ({error}); save it anew") from error
+        raise ConfigError(f"{file}: cannot be read as UTF-8 ({error}); save it as UTF-8") from error
     names = tuple(line.strip() for line in lines if line.strip())
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"{file}: needs a line a class, each another name, in order of the index")
     return names
+
+
+def read_image_mask(path: Path) -> NDArray[Any]:
+    """A mask whose indices may be stored as floating-point numbers, or in equal channels.
+
+    Raises:
+        DataError: It cannot be read, or holds fractions or colours.
+    """
+    try:
+        mask = read_mask(path)
+    except DataError as error:
+        image = read_image(path)
+        mask = image.reshape(*image.shape[:2], -1)[..., 0]
+        if image.ndim == 3 and (image != mask[..., None]).any():
+            raise DataError(
+                f"{path}: a mask holds class indices, this one colours; save it with one channel"
+            ) from error
+    return _whole(path, mask)
 
 
 def read_volume_mask(path: Path) -> Volume:
@@ -45,12 +65,17 @@ def read_volume_mask(path: Path) -> Volume:
         DataError: It cannot be read, or holds fractions.
     """
     volume = read_volume(path)
-    if volume.voxels.dtype.kind != "f":
-        return volume
-    indices = volume.voxels.astype(np.int32)
-    if (indices != volume.voxels).any():
+    return replace(volume, voxels=_whole(path, volume.voxels))
+
+
+def _whole(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind != "f":
+        return values
+    with np.errstate(invalid="ignore"):
+        indices = values.astype(np.int32)
+    if (indices != values).any():
         raise DataError(f"{path}: a mask holds class indices, this one fractions; convert it")
-    return replace(volume, voxels=indices)
+    return indices
 
 
 def look_at_masks(folder: Path, cases: Sequence[OwnCase]) -> tuple[tuple[str, ...], bool]:

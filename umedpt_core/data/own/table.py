@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -14,32 +12,14 @@ import numpy as np
 
 from ...errors import ConfigError
 from ...specs import IntensityRule
-from ..readers import read_mask
-from .layout import ALL, SPLITS, Layout, OwnCase, files_by_split, in_order, is_volume, make_case
-from .masks import named_classes, read_volume_mask
+from .layout import ALL, Layout, OwnCase, files_by_split, files_in, in_order, is_volume, make_case
+from .masks import named_classes, read_image_mask, read_volume_mask
+from .rows import IMAGE, OTHER, TARGET, Row, filled, image_column, listed_file, read_rows
 
-IMAGE = ("image", "path", "file", "filename")
-TARGET = ("label", "class", "mask", "value")
-OTHER = ("patient", "split", "intensity")
+JPEG = (".jpg", ".jpeg", ".jpe")
 
 KNOWN = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1, "": -1}
 """What a cell says of one of several labels: yes, no, unknown."""
-
-
-class Row(NamedTuple):
-    """A line.
-
-    Attributes:
-        where: The file and the line, for messages.
-        split: Its split, or ``all``.
-        image: The image file.
-        cells: By column.
-    """
-
-    where: str
-    split: str
-    image: Path
-    cells: dict[str, str]
 
 
 class Targets(NamedTuple):
@@ -70,14 +50,14 @@ def read_tables(folder: Path) -> Layout | None:
     Raises:
         ConfigError: A column is missing, a row cannot be read, or its files are missing.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv")
+    files = [path for path in files_in(folder) if path.suffix.lower() == ".csv"]
     if not files:
         return None
     chosen = files_by_split(folder, files, [file.stem.lower() for file in files])
     columns: list[str] = []
     rows: list[Row] = []
     for split, file in chosen.items():
-        found, more = _read(folder, file, split)
+        found, more = read_rows(folder, file, split)
         if columns and sorted(found) != sorted(columns):
             raise ConfigError(
                 f"{file}: its columns are {', '.join(found)}, those of another file "
@@ -91,8 +71,8 @@ def read_tables(folder: Path) -> Layout | None:
     cases: dict[str, list[OwnCase]] = {row.split: [] for row in rows}
     occurs: dict[str, set[int]] = {}
     for row, target in zip(rows, known.targets, strict=True):
-        name = row.cells[_image_column(columns)]
-        patient = _filled(row, "patient") if "patient" in columns else name
+        name = row.cells[image_column(columns)]
+        patient = filled(row, "patient") if "patient" in columns else name
         cases[row.split].append(make_case(name, patient, row.image, target))
     for row, classes in zip(rows, known.classes, strict=False):
         occurs.setdefault(row.split, set()).update(classes)
@@ -107,74 +87,8 @@ def read_tables(folder: Path) -> Layout | None:
     )
 
 
-def _read(folder: Path, file: Path, split: str) -> tuple[list[str], list[Row]]:
-    """The columns and the rows of one file."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as UTF-8 ({error}); save it anew") from error
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[Row] = []
-    try:
-        columns = [_column(cell.strip()) for cell in next(lines, [])]
-        image = _image_column(columns)
-        if not image:
-            raise ConfigError(
-                f"{file}: no column of images; name it {', '.join(IMAGE[:-1])} or {IMAGE[-1]}; "
-                f"the first line has {', '.join(columns) or 'nothing'}"
-            )
-        if twice := [name for name in columns if columns.count(name) > 1]:
-            raise ConfigError(f"{file}: has two columns '{twice[0]}'; rename one")
-        for line in lines:
-            cells = [cell.strip() for cell in line]
-            if any(cells):
-                where = f"{file}, line {lines.line_num}"
-                rows.append(_row(folder, where, split, columns, cells, image))
-    except csv.Error as error:
-        raise ConfigError(f"{file}, line {lines.line_num}: no CSV ({error}); mend it") from error
-    return columns, rows
-
-
-def _column(name: str) -> str:
-    return name.lower() if name.lower() in (*IMAGE, *TARGET, *OTHER) else name
-
-
-def _image_column(columns: Sequence[str]) -> str:
-    return next((column for column in IMAGE if column in columns), "")
-
-
-def _row(
-    folder: Path, where: str, split: str, columns: list[str], cells: list[str], image: str
-) -> Row:
-    if len(cells) != len(columns):
-        raise ConfigError(
-            f"{where}: has {len(cells)} cells where the first line has {len(columns)}; mend it"
-        )
-    row = Row(where, split, folder, dict(zip(columns, cells, strict=True)))
-    if split == ALL and "split" in columns:
-        name = _filled(row, "split").lower()
-        if name not in SPLITS:
-            raise ConfigError(f"{where}: split '{name}' is none of train, val and test")
-        row = row._replace(split=SPLITS[name])
-    return row._replace(image=_file(folder, row, image))
-
-
-def _filled(row: Row, column: str) -> str:
-    if not row.cells[column]:
-        raise ConfigError(f"{row.where}: {column} is empty; fill it or remove the row")
-    return row.cells[column]
-
-
-def _file(folder: Path, row: Row, column: str) -> Path:
-    path = folder / _filled(row, column)
-    if not path.is_file():
-        raise ConfigError(f"{row.where}: {column}: no such file: {path}; paths start from {folder}")
-    return path
-
-
 def _intensity(rows: Sequence[Row]) -> str:
-    rules = {_filled(row, "intensity") for row in rows}
+    rules = {filled(row, "intensity") for row in rows}
     if len(rules) != 1 or not rules <= {*get_args(IntensityRule)}:
         raise ConfigError(
             f"{rows[0].where.rpartition(',')[0]}: intensity is {', '.join(sorted(rules))}; give "
@@ -195,7 +109,7 @@ def _targets(folder: Path, file: Path, columns: Sequence[str], rows: Sequence[Ro
 
 
 def _labels(column: str, rows: Sequence[Row]) -> Targets:
-    labels = [_filled(row, column) for row in rows]
+    labels = [filled(row, column) for row in rows]
     names = in_order(labels)
     targets = [names.index(label) for label in labels]
     if len(names) == 1:
@@ -209,10 +123,15 @@ def _labels(column: str, rows: Sequence[Row]) -> Targets:
 def _masks(folder: Path, rows: Sequence[Row]) -> Targets:
     targets = []
     for row in rows:
-        mask = _file(folder, row, "mask")
+        mask = listed_file(folder, row, "mask")
         if is_volume(mask) != is_volume(row.image):
             raise ConfigError(f"{row.where}: one of image and mask is a volume, the other is not")
-        targets.append(partial(read_volume_mask if is_volume(mask) else read_mask, mask))
+        if mask.suffix.lower() in JPEG:
+            raise ConfigError(
+                f"{row.where}: mask: {mask.name} is a JPEG, which blurs class indices; make it "
+                "anew as a PNG"
+            )
+        targets.append(partial(read_volume_mask if is_volume(mask) else read_image_mask, mask))
     return Targets("segmentation", named_classes(folder), targets, [], {})
 
 
@@ -225,7 +144,9 @@ def _numbers(rows: Sequence[Row]) -> Targets:
         except ValueError:
             values.append(math.nan)
         if not math.isfinite(values[-1]):
-            raise ConfigError(f"{row.where}: value '{row.cells['value']}' is no number; write 3.5")
+            raise ConfigError(
+                f"{row.where}: value '{row.cells['value']}' is no number; write one as 3.5"
+            )
     trained = [v for v, row in zip(values, rows, strict=True) if row.split in (ALL, "train")]
     options = {"mean": float(np.mean(trained or 0)), "std": float(np.std(trained or 0))}
     if trained and not options["std"]:
@@ -234,7 +155,7 @@ def _numbers(rows: Sequence[Row]) -> Targets:
 
 
 def _several_labels(file: Path, columns: Sequence[str], rows: Sequence[Row]) -> Targets:
-    names = tuple(column for column in columns if column not in (*IMAGE, *OTHER))
+    names = tuple(column for column in columns if column not in (*IMAGE, *OTHER, ""))
     if not names:
         raise ConfigError(
             f"{file}: no column of targets; name it {', '.join(TARGET[:-1])} or {TARGET[-1]}, or "

@@ -77,6 +77,8 @@ class Detection(LabelType):
 
     def check(self, target: Any, size: tuple[int, int]) -> tuple[dict[str, np.ndarray], int]:
         """Boxes as N x 4 float32 within the image, labels as N int64."""
+        if not isinstance(target, Mapping) or not {"boxes", "labels"} <= target.keys():
+            raise ValueError("the target is no dict with boxes and labels")
         boxes = np.asarray(target["boxes"], np.float32).reshape(-1, 4)
         labels = np.asarray(target["labels"]).reshape(-1)
         if len(boxes) != len(labels):
