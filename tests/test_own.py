@@ -519,7 +519,7 @@ def test_a_label_type_that_is_not_installed(tmp_path):
     assert own_task(tmp_path, plain).spec.augmentation == "none"
 
 
-@click.group(cls=LazyGroup)
+@click.group(cls=LazyGroup, commands={})
 def group() -> None:
     """Words errors as umedpt does."""
 

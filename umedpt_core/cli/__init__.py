@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 COMMANDS = {
-    # name: module of this package and attribute; imported when the command is used or described
+    # imported when the command is used or described
     "tasks": "listing:tasks",
     "label-types": "listing:label_types",
     "augmentations": "listing:augmentations",
@@ -69,17 +70,25 @@ class Settings:
 
 
 class LazyGroup(click.Group):
-    """A group that imports its commands when they are needed and words the errors of umedpt."""
+    """A group that imports its commands when they are needed and words the errors of umedpt.
+
+    Args:
+        commands: Name to module of this package and attribute, in the order of ``--help``.
+    """
+
+    def __init__(self, *, commands: Mapping[str, str], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.lazy = commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands, in the order of ``--help``."""
-        return list(COMMANDS)
+        """The names of the commands."""
+        return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None where there is none of that name."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.lazy:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = self.lazy[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"{__name__}.{module}"), attribute)
         return command
 
@@ -100,7 +109,9 @@ class LazyGroup(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--strict", is_flag=True, envvar="UMEDPT_STRICT", help="Stop at a broken plugin.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option(
