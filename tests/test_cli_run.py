@@ -22,6 +22,7 @@ epochs: 1
 steps_per_epoch: 1
 image_size: 32
 """
+SLUGS = ("bccd", "brats", "chestxray14", "dsb2018", "pneumonia")
 
 
 def umedpt(*words: object) -> Result:
@@ -40,17 +41,34 @@ def mix(tmp_path: Path) -> Path:
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data root with fakes of images and volumes."""
     root = tmp_path / "data"
-    for slug in ("pneumonia", "bccd", "brats", "dsb2018", "chestxray14"):
+    for slug in SLUGS:
         (root / slug).mkdir(parents=True)
         resolve(f"umedpt_task_{slug}.data:make_fake")(root / slug, 0)
     monkeypatch.setenv("UMEDPT_DATA", str(root))
     return root
 
 
+def test_a_fake_stands_in_for_the_data(tmp_path):
+    place = tmp_path / "a fake"
+    made = umedpt("data", "fake", "bccd", place)
+    assert made.exit_code == 0, made.output
+    assert f"umedpt data check bccd --root '{place}'" in made.output
+    assert umedpt("data", "check", "bccd", "--root", place, "--workers", 0).exit_code == 0
+    for words, message in (
+        (("bccd", place), "is not empty; name a new or an empty folder"),
+        (("bccd", place / "BCCD" / "ImageSets" / "Main" / "val.txt"), "Not a directory"),
+        (("shapes-detection", tmp_path / "b"), "it is generated; nothing to fake"),
+    ):
+        refused = umedpt("data", "fake", *words)
+        assert refused.exit_code == 2, refused.output
+        assert message in refused.output
+    assert not (tmp_path / "b").exists()
+
+
 def test_compose_check_pretrain_probe(data, tmp_path):
     mix, run, probe = tmp_path / "m.yaml", tmp_path / "run", tmp_path / "probe"
-    new = umedpt("mix", "new", "*", "--exclude", "suite:shapes",
-                 "--exclude", "dist:umedpt-task-msd", "-o", mix, "--set", "epochs=1",
+    new = umedpt("mix", "new", *(f"dist:umedpt-task-{slug}" for slug in SLUGS),
+                 "-o", mix, "--set", "epochs=1",
                  "--set", "encoder.name=mobilenetv3_small_050", "--set", "image_size=32",
                  "--set", "steps_per_epoch=1", "--set", "skip_limit=0.5")  # fmt: skip
     assert new.exit_code == 0, new.output

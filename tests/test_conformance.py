@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -528,6 +529,8 @@ def test_a_watch_sees_python_native_code_and_the_network(tmp_path):
         (elsewhere / "b.txt").write_text("b")
         cv2.imwrite("c.png", np.zeros((2, 2), np.uint8))
         (root / "fine" / "a.txt").read_text()
+        with tempfile.TemporaryDirectory() as folder:  # gone again
+            (Path(folder) / "slice.dcm").write_text("c")
         with pytest.raises(ConnectionRefusedError, match="no network"):
             socket.create_connection(("192.0.2.1", 80), timeout=1)
     assert watch.strays == [str(elsewhere / "b.txt"), "c.png"]

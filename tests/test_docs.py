@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import umedpt_core
 from umedpt_core import Case, LabelType, Metric, hookspecs, specs
 from umedpt_core.cli import cli
 from umedpt_core.data.batch import Ticket
@@ -88,6 +89,12 @@ def test_every_method_and_attribute_of_a_contract_is_described(members, heading)
     assert members
     described = {name.partition("(")[0] for name in rows(section(heading))}
     assert members <= described
+
+
+def test_the_readers_that_are_described_are_public():
+    described = {name.partition("(")[0] for name in rows(section("Readers"))}
+    assert len(described) > 5
+    assert described <= {*umedpt_core.__all__}
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

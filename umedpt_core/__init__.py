@@ -23,10 +23,18 @@ if TYPE_CHECKING:
     from .benchmark.grid import run_grid
     from .catalogue import Catalogue, load_catalogue
     from .data.adapters import cases_from_huggingface, cases_from_torchvision
-    from .data.cases import Case, FileCase
+    from .data.cases import Case, FileCase, LoadedCase
+    from .data.coco import Coco
+    from .data.dicom_image import read_dicom_image
+    from .data.folders import class_folders
+    from .data.instance_boxes import boxes_of_instances
     from .data.polygons import Polygons
     from .data.readers import read_image, read_mask
+    from .data.rle import decode_rle
     from .data.slides import Slide, SlideCase
+    from .data.splits import split_by_patient
+    from .data.tables import read_table
+    from .data.voc import read_voc
     from .data.volumes import Volume, VolumeCase, read_volume
     from .engine.pretrain import pretrain
     from .errors import ConfigError, DataError, UmedptError
@@ -67,10 +75,18 @@ _HOMES = {
     "errors": ("ConfigError", "DataError", "UmedptError"),
     "label_type": ("LabelType", "Metric"),
     "data.adapters": ("cases_from_huggingface", "cases_from_torchvision"),
-    "data.cases": ("Case", "FileCase"),
+    "data.cases": ("Case", "FileCase", "LoadedCase"),
+    "data.coco": ("Coco",),
+    "data.dicom_image": ("read_dicom_image",),
+    "data.folders": ("class_folders",),
+    "data.instance_boxes": ("boxes_of_instances",),
     "data.polygons": ("Polygons",),
     "data.readers": ("read_image", "read_mask"),
+    "data.rle": ("decode_rle",),
     "data.slides": ("Slide", "SlideCase"),
+    "data.splits": ("split_by_patient",),
+    "data.tables": ("read_table",),
+    "data.voc": ("read_voc",),
     "data.volumes": ("Volume", "VolumeCase", "read_volume"),
     "engine.pretrain": ("pretrain",),
     "transfer.adapt": ("adapt",),
@@ -86,11 +102,13 @@ __all__ = [
     "Bag",
     "Case",
     "Catalogue",
+    "Coco",
     "ConfigError",
     "DataError",
     "FileCase",
     "LabelType",
     "LabelTypeSpec",
+    "LoadedCase",
     "LoggerSpec",
     "Metric",
     "Mix",
@@ -109,15 +127,22 @@ __all__ = [
     "Whole",
     "__version__",
     "adapt",
+    "boxes_of_instances",
     "cases_from_huggingface",
     "cases_from_torchvision",
+    "class_folders",
+    "decode_rle",
     "hookimpl",
     "load_catalogue",
     "pretrain",
+    "read_dicom_image",
     "read_image",
     "read_mask",
+    "read_table",
+    "read_voc",
     "read_volume",
     "run_grid",
+    "split_by_patient",
 ]
 
 

@@ -60,19 +60,26 @@ def selection(
         workers=workers,
         cache_gb=cache_gb,
     )
-    _print(f"{task}, test split", found["ways"])
+    _print(f"{task}, test split", found["ways"], _columns(session.catalogue, task))
     for name, sides in found["tasks"].items():
-        _print(f"{name}, held-out cases", sides)
+        _print(f"{name}, held-out cases", sides, _columns(session.catalogue, name))
     for name, reason in found["unread"].items():
         click.echo(f"{name}: not evaluated: {reason}", err=True)
     click.echo(output / FILE, err=True)
 
 
-def _print(title: str, rows: dict[str, dict[str, float]]) -> None:
+def _columns(catalogue: Any, task: str) -> list[str]:
+    """The loss and the metrics that the label type names; the file has all of them."""
+    spec = catalogue.find("task", task).spec
+    metrics = catalogue.find("label type", spec.label_type).spec.metrics
+    return ["loss", *metrics, *(f"volume_{name}" for name in metrics)]
+
+
+def _print(title: str, rows: dict[str, dict[str, float]], columns: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = [n for n in next(iter(rows.values())) if n != "n" and not n.endswith("_baseline")]
+    names = [name for name in columns if any(name in metrics for metrics in rows.values())]
     click.echo(title)
     table = Table(box=None)
     table.add_column("")

@@ -1,8 +1,9 @@
-"""umedpt data: look at a task's data, and find what is broken in it."""
+"""umedpt data: look at a task's data, find what is broken in it, and make a fake of it."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -133,6 +134,35 @@ def check(
         _print(found, f"{root}/")
         click.echo(f"{task}: {total} cases, {broken} broken, {len(found) - broken} to look at")
     ctx.exit(1 if broken else 0)
+
+
+@data.command()
+@click.argument("task")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.pass_obj
+def fake(session: Any, /, task: str, folder: Path) -> None:
+    """Write a tiny copy of the layout of TASK's data into DIR, to try things with.
+
+    DIR is new or empty. The images are made up; nothing is downloaded.
+    """
+    spec = session.catalogue.find("task", task).spec
+    if spec.source.access in ("generated", "bundled"):
+        raise ConfigError(f"{task} needs no data: it is {spec.source.access}; nothing to fake")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty; name a new or an empty folder")
+
+        from ..specs import resolve
+
+        folder.mkdir(parents=True, exist_ok=True)
+        resolve(spec.fake)(folder, 0)
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: {error.strerror}") from error
+    place = shlex.quote(str(folder))
+    click.echo(f"{folder} holds a fake of {task}; name it in place of the data:")
+    click.echo(f"  umedpt data check {task} --root {place}")
+    click.echo(f"  umedpt mix new {task} -o mix.yaml")
+    click.echo(f"  umedpt mix check mix.yaml --root {task}={place}")
 
 
 def _open(

@@ -27,8 +27,7 @@ NEEDS = {
     "augmentation": ("albumentations>=2.0.8,<3",),
 }
 TRAIN = """\
-python -c "from pathlib import Path; from {package}.data import make_fake as m; \
-m(Path('data/{name}'), 0)"
+umedpt data fake {name} data/{name}
 umedpt mix new {name} -o mix.yaml --set encoder.name=resnet18
 umedpt pretrain mix.yaml --data-root data --output runs/{name} --set epochs=1 \
 --set steps_per_epoch=1"""

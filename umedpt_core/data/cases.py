@@ -61,3 +61,31 @@ class FileCase:
     def target(self) -> Any:
         """The raw target."""
         return self.label() if callable(self.label) else self.label
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCase:
+    """A case whose image is loaded by a function: from a DICOM file, or a row of an array.
+
+    Attributes:
+        id: See :class:`Case`.
+        patient: See :class:`Case`.
+        load: A function without arguments that loads the image; it must pickle, so a
+            ``functools.partial`` of a module's function, not a lambda.
+        label: As of :class:`FileCase`.
+    """
+
+    id: str
+    patient: str
+    load: Callable[[], NDArray[Any]]
+    label: Any | Callable[[], Any]
+
+    @property
+    def image(self) -> NDArray[Any]:
+        """What the function loads."""
+        return self.load()
+
+    @property
+    def target(self) -> Any:
+        """The raw target."""
+        return self.label() if callable(self.label) else self.label

@@ -98,9 +98,9 @@ def open_series(folder: Path) -> Stored:
     )
     shape = (int(first.Columns), int(first.Rows), len(names))
     read = partial(
-        _read,
+        read_values,
         [folder / name for name in names],
-        _dtype(headers.values()),
+        value_type(headers.values()),
         first.PhotometricInterpretation == "MONOCHROME1",
     )
     return Stored(shape, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, read)
@@ -206,7 +206,7 @@ def _sorted_by_position(
     return names, positions
 
 
-def _dtype(headers: Iterable[Any]) -> type[np.generic]:
+def value_type(headers: Iterable[Any]) -> type[np.generic]:
     """The smallest integer type that holds all values that the headers allow, else float32."""
     low, high = 0.0, 0.0
     for header in headers:
@@ -222,7 +222,8 @@ def _dtype(headers: Iterable[Any]) -> type[np.generic]:
     return fitting[0] if fitting else np.float32
 
 
-def _read(paths: Sequence[Path], dtype: type[np.generic], inverted: bool) -> NDArray[Any]:
+def read_values(paths: Sequence[Path], dtype: type[np.generic], inverted: bool) -> NDArray[Any]:
+    """Columns x rows x files of rescaled values, inverted over their range if asked to."""
     sitk, pydicom = library("SimpleITK"), library("pydicom")
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import umedpt_task_bccd
-from umedpt_task_bccd.data import make_fake, read_boxes
+from umedpt_task_bccd.data import make_fake
 
 from umedpt_core import DataError
 from umedpt_core.data.tasks import open_split
@@ -41,17 +41,6 @@ def test_fake_splits(root):
 
 def test_the_inner_folder_is_a_root_too(root):
     assert len(open_split(SPEC, root / "BCCD", "train", None)) == 8
-
-
-def test_boxes_are_edges_and_clicks_have_no_area(tmp_path):
-    path = tmp_path / "a.xml"
-    box = "<object><name>WBC</name><bndbox>{}</bndbox></object>"
-    corners = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
-    objects = [box.format(corners.format(*at)) for at in ((1, 1, 64, 48), (5, 6, 5, 6))]
-    path.write_text(f"<annotation>{''.join(objects)}</annotation>")
-    assert read_boxes(path)["boxes"].tolist() == [[0, 0, 64, 48], [4, 5, 4, 5]]
-    path.write_text("<annotation></annotation>")
-    assert read_boxes(path)["boxes"].shape == (0, 4)
 
 
 @pytest.mark.parametrize(

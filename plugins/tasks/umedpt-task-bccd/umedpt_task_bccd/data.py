@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
-from defusedxml import ElementTree
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from umedpt_core import DataError, FileCase
+from umedpt_core import FileCase, read_voc
 
 from . import umedpt_tasks
 
@@ -38,38 +34,10 @@ def open_cases(root: Path, split: str, options: None) -> list[FileCase]:
             id=(base / "JPEGImages" / f"{name}.jpg").relative_to(root).as_posix(),
             patient=name,
             path=base / "JPEGImages" / f"{name}.jpg",
-            label=partial(read_boxes, base / "Annotations" / f"{name}.xml"),
+            label=partial(read_voc, base / "Annotations" / f"{name}.xml", INDEX),
         )
         for name in sorted(names)
     ]
-
-
-def read_boxes(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the boxes and the classes of one annotation.
-
-    VOC counts pixels from 1 and includes the last one. Here an edge lies between pixels: the box
-    of the first pixel is 0, 0, 1, 1. An object whose corners coincide is a click, not a cell; it
-    keeps an area of 0, so that the label type drops and counts it.
-
-    Raises:
-        DataError: The file is missing or is no VOC annotation, or a class is unknown.
-    """
-    labels, corners = [], []
-    try:
-        for item in ElementTree.parse(path).getroot().iterfind("object"):
-            labels.append(INDEX[item.findtext("name")])
-            corners.append([float(item.findtext(f"bndbox/{corner}")) for corner in CORNERS])
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check that the dataset is complete") from error
-    except KeyError as error:
-        raise DataError(f"{path}: unknown class {error}; known are {', '.join(INDEX)}") from error
-    except (ParseError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a VOC annotation ({error})") from error
-    boxes = np.array(corners, np.float32).reshape(-1, 4)
-    is_click = (boxes[:, :2] == boxes[:, 2:]).all(axis=1)
-    boxes[:, :2] -= 1
-    boxes[is_click, 2:] -= 1
-    return {"boxes": boxes, "labels": np.array(labels, np.int64)}
 
 
 CELLS = (("RBC", 5, "#d99a9a"), ("WBC", 7, "#6a3d9a"), ("Platelets", 2, "#8e6bbf"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from umedpt_core import DataError, FileCase
+from umedpt_core import DataError, FileCase, read_table
 
 from . import umedpt_tasks
 
 FINDINGS = next(umedpt_tasks()).classes
 INDEX = {finding: index for index, finding in enumerate(FINDINGS)}
-IMAGE, LABELS, PATIENT = COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+IMAGE, LABELS, PATIENT = ("Image Index", "Finding Labels", "Patient ID")
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
@@ -41,18 +40,11 @@ def open_cases(root: Path, split: str, options: None) -> list[FileCase]:
     table = newer if newer.is_file() else root / "Data_Entry_2017.csv"
     path_of = _find_images(root)
     cases = []
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        for column in COLUMNS:
-            if column not in (rows.fieldnames or ()):
-                raise DataError(f"{table}: no column {column!r}; take the publisher's table")
-        for row in rows:
-            target = _read_findings(row[LABELS] or "", f"{table}, line {rows.line_num}")
-            path = path_of.get(row[IMAGE])
-            if path is not None:
-                cases.append(
-                    FileCase(path.relative_to(root).as_posix(), row[PATIENT], path, target)
-                )
+    for line, row in enumerate(read_table(table, (IMAGE, LABELS, PATIENT)), start=2):
+        target = _read_findings(row[LABELS], f"{table}, line {line}")
+        path = path_of.get(row[IMAGE])
+        if path is not None:
+            cases.append(FileCase(path.relative_to(root).as_posix(), row[PATIENT], path, target))
     if not cases:
         raise DataError(f"{root}: no image that {table.name} lists; unpack the images here")
     return sorted(cases, key=lambda case: case.id)

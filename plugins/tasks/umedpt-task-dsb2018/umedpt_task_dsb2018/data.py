@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from umedpt_core import DataError, FileCase, read_mask
+from umedpt_core import DataError, FileCase, boxes_of_instances, read_mask
+
+EMPTY = np.zeros((1, 4), np.float32)
 
 
 def open_segmentation(root: Path, split: str, options: None) -> list[FileCase]:
@@ -54,13 +56,9 @@ def read_foreground(folder: Path) -> NDArray[np.uint8]:
 
 def read_boxes(folder: Path) -> dict[str, NDArray[Any]]:
     """The box of each mask's pixels, edges between pixels; an empty mask's has no area."""
-    boxes = np.array([_box(mask) for mask in _masks(folder)], np.float32)
+    found = [boxes_of_instances(mask)["boxes"] if mask.any() else EMPTY for mask in _masks(folder)]
+    boxes = np.concatenate(found)
     return {"boxes": boxes, "labels": np.zeros(len(boxes), np.int64)}
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    xs, ys = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
-    return (xs[0], ys[0], xs[-1] + 1, ys[-1] + 1) if len(xs) else (0, 0, 0, 0)
 
 
 def _masks(folder: Path) -> Iterator[NDArray[np.bool_]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from umedpt_core import DataError, FileCase
+from umedpt_core import FileCase, class_folders
 
-FOLDERS = ("NORMAL", "PNEUMONIA")
-"""The folder of each class, in the order of the classes."""
+CLASSES = {"NORMAL": 0, "PNEUMONIA": 1}
+"""The folder of each class."""
 
 PATIENT = re.compile(r"person\d+|(?:[A-Z][A-Z0-9]*-)+\d+")
 """Of ``person12_virus_5``, ``NORMAL2-IM-0381-0001`` or ``BACTERIA-1008087-0001``: all up to the
@@ -36,17 +36,11 @@ def open_cases(root: Path, split: str, options: None) -> list[FileCase]:
     folders = [base / split]
     if split == "train" and (base / "val").is_dir():
         folders.append(base / "val")
-    cases = []
-    for folder in folders:
-        for label, name in enumerate(FOLDERS):
-            paths = sorted(path for path in (folder / name).iterdir() if path.suffix == ".jpeg")
-            if not paths:
-                raise DataError(f"{folder / name}: no *.jpeg here; unpack the dataset again")
-            cases += [
-                FileCase(path.relative_to(root).as_posix(), patient_of(path.stem), path, label)
-                for path in paths
-            ]
-    return cases
+    return [
+        FileCase(path.relative_to(root).as_posix(), patient_of(path.stem), path, label)
+        for folder in folders
+        for path, label in class_folders(folder, CLASSES, suffixes=[".jpeg"])
+    ]
 
 
 def patient_of(stem: str) -> str:
@@ -60,7 +54,7 @@ def make_fake(root: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     first = 1
     for split, each in (("train", 8), ("test", 4)):
-        for label, name in enumerate(FOLDERS):
+        for name, label in CLASSES.items():
             folder = root / split / name
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(first, first + each):
