@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import metadata
+from importlib import import_module, metadata
 from itertools import islice
 from pathlib import Path
 
@@ -94,6 +94,9 @@ class TaskSubject(Subject):
     def reading(self) -> Reading:
         """All splits, opened and read under watch."""
         before = contents(self.root)
+        if self.spec.instances.kind in ("slices", "bag"):
+            with suppress(ImportError):  # what the core imports is not the plugin's writing:
+                import_module("monai.transforms")  # matplotlib makes folders for its settings
         with Watch(self.folder("reading")) as watch:
             task = open_task(
                 self.examination.catalogue,
