@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import umedpt_core as umedpt
 from umedpt_core.cli import cli
+from umedpt_core.data.own import make_fake
 
 MIX = {
     "encoder.name": "resnet10t",
@@ -78,3 +79,13 @@ def test_without_training_nothing_is_forgotten(run, tmp_path, monkeypatch):
     )
     assert empty["tasks"] == {}
     assert set(empty["unread"].values()) == {"no held-out case can be used"}
+
+
+def test_own_data_in_place_of_a_task(tmp_path):
+    make_fake(tmp_path / "mine", 0)
+    words = ["benchmark", "selection", "random:resnet10t", "--folder", str(tmp_path / "mine")]
+    words += ["--mode", "frozen", "--epochs", "1", "--image-size", "32", "--resamples", "0"]
+    words += ["--workers", "0", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("mine, test split")

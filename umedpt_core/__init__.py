@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .label_type import LabelType, Metric
     from .mix import Mix
     from .specs import (
+        Archive,
         AugmentationSpec,
         Bag,
         LabelTypeSpec,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "specs": (
+        "Archive",
         "AugmentationSpec",
         "Bag",
         "LabelTypeSpec",
@@ -98,6 +100,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "API",
     "AdaptSettings",
+    "Archive",
     "AugmentationSpec",
     "Bag",
     "Case",

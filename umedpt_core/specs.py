@@ -34,6 +34,23 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Archive(Spec):
+    """A zip or tar file of a dataset that anybody can download, for ``umedpt data fetch``.
+
+    Attributes:
+        url: Its address, http or https, without any login.
+        checksum: ``md5:`` or ``sha256:`` and the hexadecimal digest that the publisher states.
+        folder: The folder at the top of the archive that holds the data. It is unpacked into the
+            folder of the plugin; anything beside it is left out.
+        size: Bytes of the archive, where they are known.
+    """
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$")]
+    checksum: Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
+    folder: Annotated[str, StringConstraints(pattern=r"^[^\s./\\:][^/\\:]*$")]
+    size: int | None = Field(None, gt=0)
+
+
 class Source(Spec):
     """Where a dataset comes from and under which terms.
 
@@ -45,6 +62,7 @@ class Source(Spec):
         access: ``open`` (plain download), ``registration``, ``bundled`` (ships with the plugin) or
             ``generated`` (made on the fly, nothing to download).
         download: What to do to get the data, one step an entry; printed when the data is missing.
+        archives: What ``umedpt data fetch`` downloads and unpacks; all of the data, or nothing.
     """
 
     homepage: str
@@ -53,6 +71,7 @@ class Source(Spec):
     citation: str
     access: Literal["open", "registration", "bundled", "generated"]
     download: tuple[str, ...] = ()
+    archives: tuple[Archive, ...] = ()
 
 
 class Whole(Spec):

@@ -9,12 +9,14 @@ import click
 
 from .adapt_options import make_settings, mode_option, settings_options
 from .mix import data_root_option, parse_roots, roots_option
+from .own import folder_option, task_or_folder
 from .pretrain import cache_option, device_option, workers_option
 
 
 @click.command()
 @click.argument("model")
-@click.argument("task")
+@click.argument("task", required=False)
+@folder_option
 @mode_option("finetune")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="A folder.")
 @settings_options
@@ -28,7 +30,8 @@ def selection(
     session: Any,
     /,
     model: str,
-    task: str,
+    task: str | None,
+    folder: Path | None,
     output: Path,
     roots: tuple[str, ...],
     data_root: Path | None,
@@ -41,9 +44,10 @@ def selection(
 
     The ways: a fixed number of epochs, the epoch that is best on a validation share, and all cases.
     Where MODEL is a run of pretrain, its tasks are evaluated before and after. Called again, the
-    command goes on where it stopped.
+    command goes on where it stopped. --folder takes own data in place of TASK.
     """
-    session.catalogue.find("task", task)  # before torch is loaded
+    catalogue, task, own = task_or_folder(session, task, folder, None)  # before torch is loaded
+    places = parse_roots(roots) | ({task: str(own)} if own else {})
     given = make_settings(settings)
 
     from ..benchmark.selection import FILE, compare_selection
@@ -53,16 +57,16 @@ def selection(
         task,
         output,
         settings=given,
-        catalogue=session.catalogue,
+        catalogue=catalogue,
         data_root=data_root,
-        roots=parse_roots(roots),
+        roots=places,
         device=device,
         workers=workers,
         cache_gb=cache_gb,
     )
-    _print(f"{task}, test split", found["ways"], _columns(session.catalogue, task))
+    _print(f"{task}, test split", found["ways"], _columns(catalogue, task))
     for name, sides in found["tasks"].items():
-        _print(f"{name}, held-out cases", sides, _columns(session.catalogue, name))
+        _print(f"{name}, held-out cases", sides, _columns(catalogue, name))
     for name, reason in found["unread"].items():
         click.echo(f"{name}: not evaluated: {reason}", err=True)
     click.echo(output / FILE, err=True)

@@ -1,4 +1,4 @@
-"""umedpt data: look at a task's data, find what is broken in it, and make a fake of it."""
+"""umedpt data: get a task's data, look at it, find what is broken in it, make a fake of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
+from .fetch import fetch
 from .listing import json_option
 from .mix import data_root_option
 from .options import options_option, parse_options, root_option
@@ -28,7 +29,10 @@ SHOWN = 50
 
 @click.group()
 def data() -> None:
-    """Look at a task's data, and find what is broken in it."""
+    """Get a task's data, look at it, and find what is broken in it."""
+
+
+data.add_command(fetch)
 
 
 @data.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Reference, Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Archive, Reference, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
 
@@ -24,6 +24,21 @@ REFERENCES = (
         setting="Kather et al. 2019 (given as > 94 %)",
         source=f"{PAPER}, Table 1",
         needed={"frozen": 0.01, "finetune": 0.01},
+    ),
+)
+
+ARCHIVES = (
+    Archive(
+        url="https://zenodo.org/records/1214456/files/NCT-CRC-HE-100K.zip",
+        checksum="md5:6fd702d11df6292bc054397ae038a464",
+        folder="NCT-CRC-HE-100K",
+        size=11_690_284_003,
+    ),
+    Archive(
+        url="https://zenodo.org/records/1214456/files/CRC-VAL-HE-7K.zip",
+        checksum="md5:2fd1651b4f94ebd818ebf90ad2b6ce06",
+        folder="CRC-VAL-HE-7K",
+        size=800_276_929,
     ),
 )
 
@@ -72,5 +87,6 @@ def umedpt_tasks() -> Iterator[TaskSpec]:
                 "unpack both into the folder crc of the data root, so that "
                 "crc/NCT-CRC-HE-100K/ADI and crc/CRC-VAL-HE-7K/ADI exist",
             ),
+            archives=ARCHIVES,
         ),
     )

@@ -3,12 +3,26 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from umedpt_core import Slices, Source, TaskSpec, hookimpl
+from umedpt_core import Archive, Slices, Source, TaskSpec, hookimpl
 from umedpt_core.specs import Axis
 
 UMEDPT_API = 1
 
 ARCHIVES = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
+
+CHECKSUMS = {
+    "Task01_BrainTumour": "md5:240a19d752f0d9e9101544901065d872",
+    "Task02_Heart": "md5:06ee59366e1e5124267b774dbd654057",
+    "Task03_Liver": "md5:a90ec6c4aa7f6a3d087205e23d4e6397",
+    "Task04_Hippocampus": "md5:9d24dba78a72977dbd1d2e110310f31b",
+    "Task05_Prostate": "md5:35138f08b1efaef89d7424d2bcc928db",
+    "Task06_Lung": "md5:8afd997733c7fc0432f71255ba4e52dc",
+    "Task07_Pancreas": "md5:4f7080cfca169fa8066d17ce6eb061e4",
+    "Task08_HepaticVessel": "md5:641d79e80ec66453921d997fbf12a29c",
+    "Task09_Spleen": "md5:410d4a301da4e5b2f6f86ec3ddba524e",
+    "Task10_Colon": "md5:bad7a188931dc2f6acf72b08eb6202d0",
+}
+"""Of the archives, as MONAI, which keeps them, states in its DecathlonDataset."""
 
 
 class Facts(NamedTuple):
@@ -105,6 +119,13 @@ def umedpt_tasks() -> Iterator[TaskSpec]:
                     "http://medicaldecathlon.com",
                     f"unpack it into the folder msd of the data root, so that msd/{facts.folder}/"
                     "dataset.json exists",
+                ),
+                archives=(
+                    Archive(
+                        url=f"{ARCHIVES}/{facts.folder}.tar",
+                        checksum=CHECKSUMS[facts.folder],
+                        folder=facts.folder,
+                    ),
                 ),
             ),
         )
