@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from .display import Display, bar, clock
 
-class Progress:
+
+class Progress(Display):
     """Shows step, rate, time left, and each task's losses and headline metric.
 
     Args:
@@ -27,38 +26,19 @@ class Progress:
     def __init__(
         self, headlines: Mapping[str, str], step: int, total: int, *, quiet: bool = False
     ) -> None:
-        self.console = Console(stderr=True, quiet=quiet)
+        super().__init__(quiet=quiet)
         self.headlines = dict(headlines)
         self.now, self.total, self.unit = step, total, "step"
         self._first: tuple[int, float] | None = None
         self._train: dict[str, dict[str, Any]] = {}
         self._eval: dict[str, dict[str, Any]] = {}
-        self._live = (
-            Live(console=self.console, refresh_per_second=4, get_renderable=self._table)
-            if self.console.is_terminal
-            else None
-        )
-
-    def __enter__(self) -> Progress:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live:
-            self._live.stop()
 
     def close(self) -> None:
         """Nothing: the display ends with its context."""
 
     def warn(self, text: str) -> None:
         """Show a line above the display."""
-        self.console.print(Text(text, style="yellow"), soft_wrap=not self._live)
+        self.console.print(Text(text, style="yellow"), soft_wrap=not self.is_live)
 
     def restart(self, total: int, unit: str) -> None:
         """Begin to count something else.
@@ -78,12 +58,12 @@ class Progress:
         """Take one event of the run."""
         if event["event"] == "train":
             self._train[event["task"]] = event
-            if not self._live and event["task"] == max(self.headlines):
+            if not self.is_live and event["task"] == max(self.headlines):
                 losses = "  ".join(f"{t} {e['loss']:.3f}" for t, e in sorted(self._train.items()))
                 self.console.print(f"{self._pace()}  {losses}", soft_wrap=True, highlight=False)
         elif event["event"] == "eval":
             self._eval[event["task"]] = event
-            if not self._live:
+            if not self.is_live:
                 line = (
                     f"  held-out {event['task']}: loss {event['loss']:.3f}{self._headline(event)}"
                 )
@@ -105,11 +85,11 @@ class Progress:
         if step == self.now:
             return f"{self.unit} {self.now}/{self.total}"
         rate = (self.now - step) / (time.monotonic() - since)
-        left = round((self.total - self.now) / rate)
-        clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        return f"{self.unit} {self.now}/{self.total}  {rate:.2f}/s  {clock} left"
+        left = clock((self.total - self.now) / rate)
+        return f"{self.unit} {self.now}/{self.total}  {rate:.2f}/s  {left} left"
 
-    def _table(self) -> Group:
+    def render(self) -> Group:
+        """Pace, bar, and a row a task."""
         table = Table(box=None, pad_edge=False)
         for name in ("task", "loss", "held-out loss", "held-out metric", "loading", "waited"):
             table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
@@ -124,6 +104,4 @@ class Progress:
                 f"{1000 * train['seconds']:.0f} ms" if "seconds" in train else "",
                 f"{1000 * train['waited']:.0f} ms" if "waited" in train else "",
             )
-        bar = Table.grid()  # the bar itself does not end its line
-        bar.add_row(ProgressBar(total=self.total, completed=self.now, width=60))
-        return Group(Text(self._pace()), bar, table)
+        return Group(Text(self._pace()), bar(self.now, self.total), table)

@@ -7,6 +7,7 @@ import time
 
 import click
 
+from ..engine.display import clock
 from .inputs import Input
 
 SECONDS = 30
@@ -48,14 +49,10 @@ class Pace:
         left = self.total - len(self.failed) - self.done
         text = f"{self.done}/{self.total}"
         if rate:
-            text += f"  {rate:.2f}/s  {_clock(round(left / rate))} left"
+            text += f"  {rate:.2f}/s  {clock(left / rate)} left"
         click.echo(f"\r\033[K{text}" if self._terminal else text, err=True, nl=not self._terminal)
 
     def close(self) -> None:
         """Leave the line."""
         if self._terminal and not self.quiet:
             click.echo("\r\033[K", err=True, nl=False)
-
-
-def _clock(seconds: int) -> str:
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
