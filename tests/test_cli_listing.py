@@ -6,12 +6,17 @@ import json
 import os
 import re
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 
 from umedpt_core.catalogue import KINDS, Catalogue
 from umedpt_core.cli import COMMANDS, Settings, listing, main
+from umedpt_core.cli.rows import schema
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 LONG = "a-task-with-quite-a-long-name"
 TASK = f"""
@@ -73,6 +78,17 @@ def test_tasks_as_json(site):
     }
     chosen = objects(site.invoke("tasks", LONG, "other", "--exclude", "dist:acme", "--json"))
     assert [row["name"] for row in chosen] == ["other"]
+
+
+def test_tasks_as_json_follow_the_published_schema():
+    published = json.loads((DOCS / "tasks.schema.json").read_text())
+    assert published == schema(), "write json.dumps(umedpt_core.cli.rows.schema(), indent=2) there"
+    rows = objects(CliRunner().invoke(main, ["tasks", "--json"]))
+    check = Draft202012Validator(published)
+    check.validate(rows)
+    assert {row["instances"]["kind"] for row in rows} == {"whole", "slices", "patches", "bag"}
+    assert not check.is_valid([{**rows[0], "access": "free"}])
+    assert not check.is_valid([{key: rows[0][key] for key in rows[0] if key != "licence"}])
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,21 @@ EXAMPLES = {
     "norm": "umedpt-norm-layernorm",
     "logger": "umedpt-log-tensorboard",
 }
-NAMES = {"name", "label_type", "plugin", "distribution", "status", "version"}
+WHOLE = {
+    "name",
+    "label_type",
+    "commercial",
+    "access",
+    "plugin",
+    "distribution",
+    "status",
+    "version",
+}
 """Columns that are never cut or wrapped."""
 STATUS_STYLE = {"ok": "green", "blocked": "dim", "failed": "red", "incompatible": "yellow"}
 FOLDED = {"remarks", "summary"}
-"""Columns that take several lines rather than lose words; the others are shortened."""
-SHORT, NARROW, GAP = 24, 10, 2
+"""Columns that take several lines rather than lose words; the others are cut."""
+SHORT, NARROW, GAP = 27, 10, 2
 PIPE_WIDTH = 10_000
 NUMBERED_FROM = {"classes": 0, "download": 1, "references": 1}
 
@@ -53,10 +62,12 @@ def tasks(
     A SELECTOR is a name, a glob, or label:, modality:, suite:, access:, commercial: or dist: with
     a value. Several add up; '+' inside one narrows it: 'label:segmentation+commercial:yes'.
     """
+    from umedpt_core.cli.rows import TaskRow
+
     catalogue = settings.catalogue
     everything = ["*"] if catalogue.tasks else []
     names = catalogue.select(selectors or everything, exclude)
-    rows = [_task_row(catalogue.tasks[name]) for name in names]
+    rows = [TaskRow.of(catalogue.tasks[name]).model_dump(mode="json") for name in names]
     columns = ("name", "label_type", "modality", "commercial", "licence", "access", "distribution")
     _print(rows, (*columns, "version"), as_json, keep=2)
     if not catalogue.tasks:
@@ -134,16 +145,6 @@ def _row(entry: Entry[Any]) -> Row:
     return {**facts, "distribution": entry.distribution, "version": entry.version}
 
 
-def _task_row(entry: Entry[Any]) -> Row:
-    facts = _row(entry)
-    facts |= facts["source"]
-    fields = (
-        "name label_type modality classes augmentation instances intensity "
-        "licence commercial homepage access suites distribution version"
-    )
-    return {field: facts[field] for field in fields.split()}
-
-
 def _likely_kind(catalogue: Catalogue, name: str) -> str:
     """The kind that a name nobody registers was probably meant for."""
     from umedpt_core.catalogue import KINDS
@@ -177,23 +178,37 @@ def _print(rows: Sequence[Row], columns: Sequence[str], as_json: bool, *, keep: 
 
     console = _console()
     cells = {name: [_text(row[name]) for row in rows] for name in columns}
-    if console.width < PIPE_WIDTH:
-        for name in set(columns) - NAMES - FOLDED:
-            cells[name] = [f"{t[:SHORT]}..." if len(t) > SHORT + 3 else t for t in cells[name]]
-    widths = {name: max(map(len, (name, *cells[name]))) for name in columns}
-    wanted = {
-        name: w + GAP if name in NAMES else min(w, NARROW) + GAP for name, w in widths.items()
-    }
-    while len(wanted) > keep and sum(wanted.values()) - GAP > console.width:
-        wanted.popitem()
+    widths = _widths({name: max(map(len, (name, *cells[name]))) for name in columns}, console, keep)
+    cut: Any = "ellipsis" if console.encoding.startswith("utf") else "crop"
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    for name in wanted:
-        fixed = name in NAMES
-        width = widths[name] if fixed else None
-        table.add_column(name.replace("_", " "), no_wrap=fixed, min_width=width, overflow="fold")
-    for texts in zip(*(cells[name] for name in wanted), strict=True):
+    for name, width in widths.items():
+        folded = name in FOLDED
+        table.add_column(
+            name.replace("_", " "),
+            min_width=width,
+            max_width=width,
+            no_wrap=not folded,
+            overflow="fold" if folded else cut,
+        )
+    for texts in zip(*(cells[name] for name in widths), strict=True):
         table.add_row(*(Text(text, STATUS_STYLE.get(text, "")) for text in texts))
     console.print(table, crop=False)
+
+
+def _widths(full: Mapping[str, int], console: Console, keep: int) -> dict[str, int]:
+    """The columns that fit, the first `keep` in any case, each as wide as the console allows."""
+    least = {name: SHORT if name in FOLDED else NARROW for name in full if name not in WHOLE}
+    widths = {name: min(width, least.get(name, width)) for name, width in full.items()}
+
+    def room() -> int:
+        return console.width - sum(widths.values()) - GAP * (len(widths) - 1)
+
+    while room() < 0 and len(widths) > keep:
+        widths.popitem()
+    for name in sorted(reversed(widths), key=lambda name: name not in FOLDED):
+        most = full[name] if name in FOLDED or console.width == PIPE_WIDTH else SHORT
+        widths[name] += max(0, min(room(), min(full[name], most) - widths[name]))
+    return widths
 
 
 def _print_page(page: Row) -> None:
