@@ -57,12 +57,14 @@ class VolumeCase:
         paths: What :func:`read_volume` takes: one path, or one for each sequence.
         label: The raw target, or a function without arguments that loads it; it must pickle. For a
             mask, ``functools.partial(read_volume, path)``.
+        intensity: The case's own intensity rule, where CT and MRI lie in one set; None: the task's.
     """
 
     id: str
     patient: str
     paths: tuple[Path, ...]
     label: Any | Callable[[], Any]
+    intensity: str | None = None
 
     @property
     def image(self) -> Volume:
