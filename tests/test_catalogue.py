@@ -288,8 +288,9 @@ def test_a_selector_that_chooses_nothing_is_an_error(choice, selector, message):
 @pytest.mark.parametrize(
     ("kind", "name", "advice"),
     [
-        ("task", "amos", "try: pip install umedpt-task-amos"),
-        ("task", "amos-tumour", "try: pip install umedpt-task-amos"),
+        ("task", "kits", "try: pip install umedpt-task-kits"),
+        ("task", "kits-tumour", "try: pip install umedpt-task-kits"),
+        ("task", "k-mask", "try: pip install umedpt-task-k"),
         ("task", "a-masks", "did you mean 'a-mask'?"),
         ("task", "a", "see 'umedpt tasks' for what umedpt-task-a brings"),
         ("label type", "keypoints", "try: pip install umedpt-label-keypoints"),

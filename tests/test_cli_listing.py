@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
-from umedpt_core.catalogue import KINDS, Catalogue
+from umedpt_core.catalogue import Catalogue
 from umedpt_core.cli import COMMANDS, Settings, listing, main
 from umedpt_core.cli.rows import schema
+from umedpt_core.hookspecs import KINDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -83,7 +84,7 @@ def test_tasks_as_json(site):
 def test_tasks_as_json_follow_the_published_schema():
     published = json.loads((DOCS / "tasks.schema.json").read_text())
     assert published == schema(), "write json.dumps(umedpt_core.cli.rows.schema(), indent=2) there"
-    rows = objects(CliRunner().invoke(main, ["tasks", "--json"]))
+    rows = objects(CliRunner().invoke(listing.tasks, ["--json"], obj=Settings()))
     check = Draft202012Validator(published)
     check.validate(rows)
     assert {row["instances"]["kind"] for row in rows} == {"whole", "slices", "patches", "bag"}

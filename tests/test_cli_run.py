@@ -119,7 +119,7 @@ def test_a_mix_shows_its_defaults(mix):
     ("content", "words", "says"),
     [
         ("tasks: [{task: shapes-classificaton}]", (), "did you mean 'shapes-classification'?"),
-        ("tasks: [{task: amos}]", (), "try: pip install umedpt-task-amos"),
+        ("tasks: [{task: kits}]", (), "try: pip install umedpt-task-kits"),
         ("tasks: [{task: bccd}]\nepoch: 3", (), "{mix}: unknown key 'epoch'"),
         ("tasks: [{task: bccd, batchsize: 3}]", (), "{mix}: unknown key 'tasks.0.batchsize'"),
         ("tasks: [{task: bccd, batch_size: 0}]", (), "tasks.0.batch_size: input should be"),

@@ -19,21 +19,14 @@ from pydantic import ValidationError
 
 from . import API, __version__, hookspecs
 from .errors import ConfigError
+from .hookspecs import KINDS
+from .missing import advice
 from .selectors import select
 from .specs import AugmentationSpec, LabelTypeSpec, LoggerSpec, NormSpec, Spec, TaskSpec
 
 GROUP = "umedpt"
 Status = Literal["ok", "failed", "blocked", "incompatible"]
 S = TypeVar("S", bound=Spec)
-
-KINDS: dict[str, tuple[str, type[Spec], str]] = {
-    # kind: (hook, spec class, prefix of the distributions that bring it)
-    "task": ("umedpt_tasks", TaskSpec, "umedpt-task-"),
-    "label type": ("umedpt_label_types", LabelTypeSpec, "umedpt-label-"),
-    "augmentation": ("umedpt_augmentations", AugmentationSpec, "umedpt-augment-"),
-    "norm": ("umedpt_norms", NormSpec, "umedpt-norm-"),
-    "logger": ("umedpt_loggers", LoggerSpec, "umedpt-log-"),
-}
 
 
 @dataclass
@@ -114,37 +107,15 @@ class Catalogue:
         """
         if name in self._entries[kind]:
             return self._entries[kind][name]
-        raise ConfigError(f"no {kind} named '{name}'; {self._advice(kind, name)}")
-
-    def _advice(self, kind: str, name: str) -> str:
-        for plugin in self.plugins:
-            for clash in plugin.clashes:
-                if clash.startswith(f"{kind} '{name}' "):
-                    remedy = "uninstall or block one" if clash.endswith(" too") else "mend it"
-                    return f"{plugin.distribution}: {clash}; {remedy}"
-        prefix = KINDS[kind][2]
-        for plugin in sorted(self.plugins, key=lambda p: -len(p.distribution)):
-            owner = plugin.distribution.removeprefix(prefix)
-            if plugin.status == "ok" or not (name == owner or name.startswith(f"{owner}-")):
-                continue
-            owner = f"{plugin.distribution}, which brings it, is {plugin.status}"
-            if plugin.status == "blocked":
-                return f"{owner} ({plugin.reason}); unblock it"
-            return f"{owner}: {plugin.reason}; try: pip install --upgrade {plugin.distribution}"
-        if near := difflib.get_close_matches(name, self._entries[kind], n=1, cutoff=0.75):
-            return f"did you mean '{near[0]}'?"
-        base = name.split("-")[0] if kind == "task" else name
-        installed = {plugin.distribution for plugin in self.plugins}
-        if prefix + base in installed:
-            listing = {"task": "tasks", "label type": "label-types"}.get(kind, f"{kind}s")
-            return f"see 'umedpt {listing}' for what {prefix}{base} brings"
-        return f"try: pip install {prefix}{base}"
+        raise ConfigError(f"no {kind} named '{name}'; {advice(self, kind, name)}")
 
     def of_kind(self, kind: str) -> Mapping[str, Entry[Any]]:
         """The entries of a kind by name."""
         return self._entries[kind]
 
-    def select(self, selectors: Iterable[str], exclude: Iterable[str] = ()) -> list[str]:
+    def select(
+        self, selectors: Iterable[str], exclude: Iterable[str] = (), names: Iterable[str] = ()
+    ) -> list[str]:
         """The names of the tasks that selectors choose, in name order.
 
         Args:
@@ -152,11 +123,12 @@ class Catalogue:
                 ``commercial:`` or ``dist:`` with a value; ``+`` inside one narrows it. Several
                 add up.
             exclude: Selectors of tasks to take away.
+            names: Further tasks to begin with, installed or not.
 
         Raises:
             ConfigError: A selector is not understood or matches nothing.
         """
-        return select(self, selectors, exclude)
+        return select(self, selectors, exclude, names)
 
 
 def load_catalogue(no_plugin: Iterable[str] = (), *, strict: bool = False) -> Catalogue:

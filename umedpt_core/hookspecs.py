@@ -12,9 +12,18 @@ from collections.abc import Iterable
 
 import pluggy
 
-from .specs import AugmentationSpec, LabelTypeSpec, LoggerSpec, NormSpec, TaskSpec
+from .specs import AugmentationSpec, LabelTypeSpec, LoggerSpec, NormSpec, Spec, TaskSpec
 
 hookspec = pluggy.HookspecMarker("umedpt")
+
+KINDS: dict[str, tuple[str, type[Spec], str]] = {
+    # kind: (hook, spec class, prefix of the distributions that bring it)
+    "task": ("umedpt_tasks", TaskSpec, "umedpt-task-"),
+    "label type": ("umedpt_label_types", LabelTypeSpec, "umedpt-label-"),
+    "augmentation": ("umedpt_augmentations", AugmentationSpec, "umedpt-augment-"),
+    "norm": ("umedpt_norms", NormSpec, "umedpt-norm-"),
+    "logger": ("umedpt_loggers", LoggerSpec, "umedpt-log-"),
+}
 
 
 @hookspec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .catalogue import Catalogue
 from .errors import ConfigError
+from .missing import missing_tasks
 from .mixdata import differences, first_error, set_value
 from .requires import check_requirement, version_range
 from .specs import TaskSpec
@@ -225,8 +226,18 @@ class Mix(_Section):
         selectors: Iterable[str],
         exclude: Iterable[str] = (),
         settings: Iterable[str] = (),
+        *,
+        base: Mapping[str, Any] | None = None,
     ) -> Mix:
         """A mix of all the tasks that selectors choose, with everything else at its default.
+
+        Args:
+            catalogue: Where the tasks are registered.
+            selectors: See :meth:`.Catalogue.select`.
+            exclude: Likewise, of tasks to take away.
+            settings: Overrides; see :meth:`load`.
+            base: The plain data of a mix whose keys take the place of the defaults. Its tasks are
+                left out but for those that are chosen.
 
         Raises:
             ConfigError: A selector, a setting or a task's needs are wrong.
@@ -234,7 +245,10 @@ class Mix(_Section):
         names = catalogue.select(selectors, exclude)
         if not names:
             raise ConfigError("the selectors leave no task; see 'umedpt tasks'")
-        mix = cls.parse({"tasks": [{"task": name} for name in names]}, settings)
+        content = dict(base or {})
+        entries = {entry["task"]: dict(entry) for entry in content.get("tasks", ())}
+        content["tasks"] = [entries.get(name, {"task": name}) for name in names]
+        mix = cls.parse(content, settings)
         mix.check(catalogue)
         needed = dict(sorted(mix.distributions(catalogue)))
         requires = tuple(f"{name}{version_range(version)}" for name, version in needed.items())
@@ -261,6 +275,8 @@ class Mix(_Section):
         """
         for line in self.requires:
             check_requirement(line)
+        if text := missing_tasks(catalogue, (entry.task for entry in self.by_name)):
+            raise ConfigError(text)
         for _ in self.distributions(catalogue):
             pass
 

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 
 def select(
-    catalogue: Catalogue, selectors: Iterable[str], exclude: Iterable[str] = ()
+    catalogue: Catalogue,
+    selectors: Iterable[str],
+    exclude: Iterable[str] = (),
+    names: Iterable[str] = (),
 ) -> list[str]:
     """See :meth:`.Catalogue.select`."""
-    chosen: set[str] = set()
+    chosen = set(names)
     for selector in selectors:
         matched = _matching(catalogue.tasks, selector)
         if not matched:
@@ -28,6 +31,7 @@ def select(
         chosen |= matched
     for selector in exclude:
         chosen -= _matching(catalogue.tasks, selector)
+        chosen -= {name for name in chosen if fnmatchcase(name, selector)}
     return sorted(chosen)
 
 

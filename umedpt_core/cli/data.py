@@ -150,18 +150,10 @@ def fake(session: Any, /, task: str, folder: Path) -> None:
     DIR is new or empty. The images are made up; nothing is downloaded.
     """
     spec = session.catalogue.find("task", task).spec
-    if spec.source.access in ("generated", "bundled"):
-        raise ConfigError(f"{task} needs no data: it is {spec.source.access}; nothing to fake")
-    try:
-        if folder.exists() and any(folder.iterdir()):
-            raise ConfigError(f"{folder} is not empty; name a new or an empty folder")
 
-        from ..specs import resolve
+    from ..data.fakes import write_fake
 
-        folder.mkdir(parents=True, exist_ok=True)
-        resolve(spec.fake)(folder, 0)
-    except OSError as error:
-        raise ConfigError(f"{error.filename or folder}: {error.strerror}") from error
+    write_fake([spec], folder)
     place = shlex.quote(str(folder))
     click.echo(f"{folder} holds a fake of {task}; name it in place of the data:")
     click.echo(f"  umedpt data check {task} --root {place}")

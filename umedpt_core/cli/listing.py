@@ -147,7 +147,7 @@ def _row(entry: Entry[Any]) -> Row:
 
 def _likely_kind(catalogue: Catalogue, name: str) -> str:
     """The kind that a name nobody registers was probably meant for."""
-    from umedpt_core.catalogue import KINDS
+    from umedpt_core.hookspecs import KINDS
 
     for kind, (_, _, prefix) in KINDS.items():
         for plugin in catalogue.plugins:
@@ -205,7 +205,8 @@ def _widths(full: Mapping[str, int], console: Console, keep: int) -> dict[str, i
 
     while room() < 0 and len(widths) > keep:
         widths.popitem()
-    for name in sorted(reversed(widths), key=lambda name: name not in FOLDED):
+    order = list(widths)  # what folds gains most, then the later columns, such as the licence
+    for name in sorted(order, key=lambda name: (name not in FOLDED, -order.index(name))):
         most = full[name] if name in FOLDED or console.width == PIPE_WIDTH else SHORT
         widths[name] += max(0, min(room(), min(full[name], most) - widths[name]))
     return widths

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
+from ..presets import NAMES, load_preset
 
 if TYPE_CHECKING:
-    from ..specs import Source
+    from ..catalogue import Catalogue
+    from ..mix import Mix
+    from ..specs import Source, TaskSpec
 
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key; repeatable."
@@ -42,33 +45,94 @@ def mix() -> None:
 
 
 @mix.command()
-@click.argument("selectors", nargs=-1, required=True)
+@click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
+@click.option("--preset", type=click.Choice(NAMES), help="The tasks and settings of the paper.")
 @click.option("--exclude", multiple=True, metavar="SELECTOR", help="Take tasks away; repeatable.")
+@click.option("--available", is_flag=True, help="Leave out what is not installed or has no data.")
+@click.option(
+    "--fake",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write fakes of all data below DIR, and mix those.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Default: standard output.")
 @settings_option
+@data_root_option
 @click.pass_obj
 def new(
     session: Any,
     selectors: tuple[str, ...],
+    preset: str | None,
     exclude: tuple[str, ...],
+    available: bool,
+    fake: Path | None,
     output: Path | None,
     settings: tuple[str, ...],
+    data_root: Path | None,
 ) -> None:
-    """Write a mix of the tasks that SELECTORS choose."""
+    """Write a mix of the tasks of a preset, and of those that SELECTORS choose."""
     from ..mix import Mix
 
-    composed = Mix.compose(session.catalogue, selectors, exclude, settings)
+    if not (selectors or preset):
+        raise ConfigError("name tasks, such as 'label:segmentation', or a --preset; see --help")
+    if output and output.exists():
+        raise ConfigError(f"-o {output}: exists; remove it or choose another name")
+    catalogue = session.catalogue
+    base = load_preset(preset) if preset else {}
+    wanted = [entry["task"] for entry in base.get("tasks", ())]
+    names = catalogue.select(selectors, exclude, wanted)
+    if preset or available:
+        names = _there(catalogue, names, data_root, bool(fake), available)
+    composed = Mix.compose(catalogue, names, settings=settings, base=base)
+    if fake:
+        composed = _with_fakes(composed, catalogue, fake)
     if output is None:
         click.echo(composed.dump(), nl=False)
         return
-    if output.exists():
-        raise ConfigError(f"-o {output}: exists; remove it or choose another name")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(composed.dump())
     except OSError as error:
         raise ConfigError(f"-o {output}: cannot be written: {error}") from error
     click.echo(f"wrote {output}: {len(composed.tasks)} task(s)", err=True)
+
+
+def _there(
+    catalogue: Catalogue, names: list[str], data_root: Path | None, faked: bool, available: bool
+) -> list[str]:
+    """The tasks to mix. What is missing is listed; without `available`, no plugin may be."""
+    from ..missing import missing_data, missing_tasks
+
+    entries = [catalogue.tasks[name] for name in names if name in catalogue.tasks]
+    without = [] if faked else [e for e in entries if missing_data([(e, None)], data_root)]
+    absent = missing_tasks(catalogue, names)
+    listed = "\n".join(
+        filter(None, [absent, missing_data([(e, None) for e in without], data_root)])
+    )
+    kept = [entry.spec.name for entry in entries if entry not in without]
+    if (available and not kept) or (absent and not available):
+        raise ConfigError(listed)
+    if listed:
+        click.echo(listed, err=True)
+    return kept if available else names
+
+
+def _with_fakes(mix: Mix, catalogue: Catalogue, folder: Path) -> Mix:
+    """The mix with the data of all its tasks faked below a folder, one folder a plugin."""
+    from ..data.fakes import write_fake
+
+    slugs: dict[str, list[TaskSpec]] = {}
+    for settings in mix.tasks:
+        entry = catalogue.tasks[settings.task]
+        if entry.spec.source.access not in ("generated", "bundled"):
+            slugs.setdefault(entry.slug, []).append(entry.spec)
+    for slug, specs in slugs.items():
+        write_fake(specs, folder / slug)
+    roots = {spec.name: str(folder.resolve() / slug) for slug, ss in slugs.items() for spec in ss}
+    tasks = tuple(
+        settings.model_copy(update={"root": roots.get(settings.task)}) for settings in mix.tasks
+    )
+    return mix.model_copy(update={"tasks": tasks})
 
 
 @mix.command()

@@ -45,7 +45,7 @@ def new_plugin(kind: str, name: str, output: Path | None) -> None:
     NAME is what it registers: lower-case words and digits joined by hyphens, without the prefix
     of its distribution.
     """
-    from ..catalogue import KINDS
+    from ..hookspecs import KINDS
 
     words = kind.replace("-", " ")
     prefix = KINDS[words][2]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from ..catalogue import Catalogue, Entry
 from ..errors import ConfigError, DataError, UmedptError
 from ..label_type import LabelType
+from ..missing import data_folder, missing_data
 from ..specs import Instances, LabelTypeSpec, TaskSpec, resolve
 from .cases import Case
 from .splits import THREE_WAYS, VAL_FROM_TRAIN, split_by_patient
@@ -86,23 +86,11 @@ def find_root(
         data_root: A folder with one folder a plugin slug; default: ``UMEDPT_DATA``.
 
     Raises:
-        ConfigError: There is no such folder; the message says how to get the data.
+        ConfigError: It is not there; the message says how to get the data.
     """
-    spec = entry.spec
-    if root is None:
-        if spec.source.access in ("generated", "bundled"):
-            return None
-        data_root = data_root or os.environ.get("UMEDPT_DATA")
-        if not data_root:
-            raise ConfigError(
-                f"no data root for {spec.name}; set --data-root or UMEDPT_DATA to the folder that "
-                f"holds one folder a dataset, or --root {spec.name}=DIR"
-            )
-        root = Path(data_root) / entry.slug
-    if not Path(root).is_dir():
-        steps = "; ".join(spec.source.download) or f"see {spec.source.homepage}"
-        raise ConfigError(f"no data for {spec.name} at {root}; to get it: {steps}")
-    return Path(root)
+    if text := missing_data([(entry, root)], data_root):
+        raise ConfigError(text)
+    return data_folder(entry, root, data_root)
 
 
 def make_label(spec: TaskSpec, label_type: LabelTypeSpec) -> LabelType:

@@ -19,6 +19,7 @@ from ..counters import seed_of
 from ..data.tasks import TaskData, open_task
 from ..data.visits import cache_for
 from ..errors import ConfigError
+from ..missing import missing_data
 from ..mix import Mix
 from ..use.sheet import prediction_sheet
 from .checkpoint import (
@@ -204,11 +205,18 @@ def open_mix(
     """Open the train and val splits of every task of a mix, in name order.
 
     Raises:
-        ConfigError: A data root is missing, or `roots` names a task that the mix has not.
+        ConfigError: Data is missing, all of which the message lists, or `roots` names a task that
+            the mix has not.
         DataError: A task's data cannot be read.
     """
     if unknown := sorted(set(roots) - {entry.task for entry in mix.tasks}):
         raise ConfigError(f"--root names '{unknown[0]}', which is no task of the mix")
+    folders = [
+        (catalogue.find("task", entry.task), roots.get(entry.task, entry.root))
+        for entry in mix.by_name
+    ]
+    if text := missing_data(folders, data_root):
+        raise ConfigError(text)
     tasks = {}
     for entry in mix.by_name:
         spec = catalogue.find("task", entry.task).spec

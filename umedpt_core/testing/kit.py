@@ -13,8 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from ..catalogue import KINDS, Catalogue, Entry, Plugin, canonical
+from ..catalogue import Catalogue, Entry, Plugin, canonical
 from ..errors import ConfigError
+from ..hookspecs import KINDS
 
 ANY = "any"
 """The kind of checks that run on every spec."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..catalogue import KINDS
+from ..hookspecs import KINDS
 from ..specs import resolve
 from .kit import ANY, Failure, Subject, check
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from ..catalogue import KINDS, canonical
+from ..catalogue import canonical
 from ..data.cases import Case
 from ..data.instances import Instance, open_case
 from ..data.tasks import TaskData, find_root, make_label, make_options, open_split, open_task
 from ..errors import UmedptError
+from ..hookspecs import KINDS
 from ..specs import resolve
 from .kit import SUBJECTS, Failure, NotApplicable, Subject, check, describe
 from .watch import Watch
