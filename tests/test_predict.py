@@ -10,7 +10,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torch
@@ -39,6 +38,7 @@ from umedpt_core import (
     Whole,
     load_catalogue,
     read_mask,
+    write_dicom,
 )
 from umedpt_core.catalogue import Entry
 from umedpt_core.cli import cli
@@ -384,26 +384,18 @@ def write_series(folder: Path, volume: Volume) -> Path:
     lps = np.diag([-1, -1, 1, 1]) @ volume.affine
     edges = np.linalg.norm(lps[:3, :3], axis=0)
     series = uid.generate_uid(entropy_srcs=[str(folder)])
+    directions = np.concatenate([lps[:3, 2] / edges[2], lps[:3, 1] / edges[1]])
     for number, pixels in enumerate(volume.voxels):
-        header = pydicom.Dataset()
-        header.SOPClassUID, header.SeriesInstanceUID = uid.CTImageStorage, series
-        header.SOPInstanceUID = uid.generate_uid(entropy_srcs=[str(folder), str(number)])
-        header.Modality, header.PatientID = "CT", "p"
-        header.Rows, header.Columns = pixels.shape
-        header.PixelSpacing, header.SliceThickness = [float(e) for e in edges[1:]], float(edges[0])
-        directions = [*(lps[:3, 2] / edges[2]), *(lps[:3, 1] / edges[1])]
-        header.ImageOrientationPatient = [round(float(each), 9) for each in directions]
-        header.ImagePositionPatient = (lps @ [number, 0, 0, 1])[:3].round(6).tolist()
-        header.PhotometricInterpretation, header.SamplesPerPixel = "MONOCHROME2", 1
-        header.BitsAllocated = header.BitsStored = 16
-        header.HighBit, header.PixelRepresentation = 15, 1
-        header.PixelData = pixels.tobytes()
-        header["PixelData"].VR = "OW"
-        header.file_meta = pydicom.dataset.FileMetaDataset()
-        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
-        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
-        header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        header.save_as(folder / f"slice {number * 7 % 11}", enforce_file_format=True)
+        write_dicom(
+            folder / f"slice {number * 7 % 11}",
+            pixels,
+            SOPClassUID=uid.CTImageStorage,
+            SeriesInstanceUID=series,
+            PixelSpacing=edges[1:].tolist(),
+            SliceThickness=float(edges[0]),
+            ImageOrientationPatient=directions.round(9).tolist(),
+            ImagePositionPatient=(lps @ [number, 0, 0, 1])[:3].round(6).tolist(),
+        )
     return folder
 
 

@@ -425,6 +425,33 @@ def test_targets_that_do_not_fit_the_slide_are_named(folder, slide):
         cut(segmentation(), case(slide, five), arrays, Draw())
 
 
+def test_codes_turn_the_values_of_a_mask_into_classes(folder, slide):
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for value, (x0, y0, x1, y1) in enumerate(SQUARES, 2):
+        values[y0:y1, x0:x1] = value
+    values[:96] = 255
+    path = write_slide(folder / "codes.tiff", values, levels=2)
+    whole = segmentation(mpp=(4.0, 4.0), size=(150, 200), foreground=1.0)
+    small = values[4::8, 4::8]  # the pixels at the centers of the patch's
+    assert small.shape == (150, 200)
+    for codes, (second, third) in {(1, 0, 0, 1): (0, 1), (0, 9, 1, 255): (1, 255)}.items():
+        subject = case(slide, Slide(path, codes=codes))
+        arrays = load(whole, subject, 0)
+        _, mask, _ = cut(whole, subject, arrays, Draw())
+        assert (mask[small == 2] == second).all()
+        assert (mask[small == 3] == third).all()
+        assert (mask[small == 0] == codes[0]).all()
+        assert (mask[small == 255] == 255).all()
+        places = ((arrays["foreground"] + 0.5) * arrays["scale"]).astype(int)
+        x, y = places[len(places) // 2]
+        assert codes[values[y, x]] == 1
+    outside = Slide(path, codes=(7,) * 4).classes((-8, 200, 8, 208), (8, 16))
+    assert (outside[:, :8] == 255).all()
+    assert (outside[:, 8:] == 7).all()
+    with pytest.raises(DataError, match=r"codes\.tiff: has the value 2, the codes end at 1;"):
+        load(whole, case(slide, Slide(path, codes=(0, 1))), 0)
+
+
 # Draws
 
 

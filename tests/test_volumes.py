@@ -29,7 +29,9 @@ from nibabel.orientations import (
 )
 from pydicom import uid
 
+from umedpt_core import write_dicom
 from umedpt_core.data import volumes
+from umedpt_core.data.resample import resample_onto
 from umedpt_core.data.volumes import Volume, VolumeCase, read_volume, same_grid, write_volume
 from umedpt_core.errors import ConfigError, DataError
 
@@ -71,15 +73,12 @@ def write_meta(path: Path, volume: Volume = VOLUME, **options: Any) -> Path:
     return path
 
 
-def write_dicom(
+def write_series(
     folder: Path,
     volume: Volume = VOLUME,
     *,
-    slope: float = 1,
-    intercept: float = 0,
-    sop_class: str = "CTImageStorage",
-    compressed: bool = False,
-    edit: Callable[[int, Any], None] = lambda number, header: None,
+    compression: Any = None,
+    change: Callable[[int], dict[str, Any]] = lambda number: {},
     **tags: Any,
 ) -> Path:
     """A series of axial slices; the files' names say nothing about their order.
@@ -87,49 +86,27 @@ def write_dicom(
     Args:
         folder: Is made.
         volume: `voxels` are what is stored, before slope and intercept.
-        slope: RescaleSlope.
-        intercept: RescaleIntercept.
-        sop_class: What kind of image the files say they are.
-        compressed: Losslessly, run lengths.
-        edit: Changes the header of a slice before it is written.
-        tags: Further header entries of all slices.
+        compression: As :func:`write_dicom` has it.
+        change: Header entries of one slice.
+        tags: Header entries of all slices.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lps = np.diag([-1, -1, 1, 1]) @ volume.affine
     edges = np.linalg.norm(lps[:3, :3], axis=0)
-    series = uid.generate_uid(entropy_srcs=[str(folder)])
-    for number, pixels in enumerate(volume.voxels):
-        header = pydicom.Dataset()
-        header.SOPClassUID = getattr(uid, sop_class)
-        header.SOPInstanceUID = uid.generate_uid(entropy_srcs=[str(folder), str(number)])
-        header.SeriesInstanceUID, header.StudyInstanceUID = series, "1.2.3"
-        header.SeriesDescription = "T1 axial"
-        header.Modality, header.PatientID = "CT", "p1"
-        header.Rows, header.Columns = pixels.shape
-        header.PixelSpacing = [float(edges[1]), float(edges[2])]
-        header.SliceThickness = float(edges[0])
-        header.ImageOrientationPatient = [
+    shared = {
+        "SOPClassUID": uid.CTImageStorage,
+        "SeriesInstanceUID": uid.generate_uid(entropy_srcs=[str(folder)]),
+        "SeriesDescription": "T1 axial",
+        "PixelSpacing": edges[1:].tolist(),
+        "SliceThickness": float(edges[0]),
+        "ImageOrientationPatient": [
             *(lps[:3, 2] / edges[2]).round(9).tolist(),
             *(lps[:3, 1] / edges[1]).round(9).tolist(),
-        ]
-        header.ImagePositionPatient = (lps @ [number, 0, 0, 1])[:3].round(6).tolist()
-        header.PhotometricInterpretation, header.SamplesPerPixel = "MONOCHROME2", 1
-        header.BitsAllocated = header.BitsStored = pixels.dtype.itemsize * 8
-        header.HighBit = header.BitsStored - 1
-        header.PixelRepresentation = int(pixels.dtype.kind == "i")
-        header.RescaleSlope, header.RescaleIntercept = slope, intercept
-        for tag, value in tags.items():
-            setattr(header, tag, value)
-        header.PixelData = pixels.tobytes()
-        header["PixelData"].VR = "OW"
-        header.file_meta = pydicom.dataset.FileMetaDataset()
-        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
-        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
-        header.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        if compressed:
-            header.compress(uid.RLELossless)
-        edit(number, header)
-        header.save_as(folder / f"{(number * 7) % 11}.dcm", enforce_file_format=True)
+        ],
+    }
+    for number, pixels in enumerate(volume.voxels):
+        position = (lps @ [number, 0, 0, 1])[:3].round(6).tolist()
+        header = shared | {"ImagePositionPatient": position} | tags | change(number)
+        write_dicom(folder / f"{number * 7 % 11}.dcm", pixels, compression=compression, **header)
     return folder
 
 
@@ -202,8 +179,8 @@ def test_formats_agree(affine, tmp_path):
     write_meta(folder / "Schädel 1.mha", volume)
     write_meta(folder / "Schädel 2.mha", volume, useCompression=True)
     write_meta(folder / "Schädel 3.mhd", volume)
-    write_dicom(folder / "Schädel 1", volume)
-    write_dicom(folder / "Schädel 2", volume, compressed=True)
+    write_series(folder / "Schädel 1", volume)
+    write_series(folder / "Schädel 2", volume, compression="rle")
     found = [path for path in sorted(folder.iterdir()) if path.suffix != ".raw"]
     assert len(found) == 6
     for path in found:
@@ -251,7 +228,7 @@ def test_files_and_a_fourth_dimension_become_channels(tmp_path):
     paths = [
         write_as(tmp_path / "1.nii.gz", "RAS"),
         write_meta(tmp_path / "2.mha", second),
-        write_dicom(tmp_path / "3"),
+        write_series(tmp_path / "3"),
     ]
     expected = np.stack([VOXELS, second.voxels, VOXELS], axis=-1)
     volume = read_volume(*paths)
@@ -289,6 +266,52 @@ def test_rounded_headers_are_still_one_grid():
     assert same_grid(large, Volume(large.voxels, np.diag([3, 0.7, 0.7, 1]))) != ""
 
 
+@pytest.mark.parametrize("nearest", [False, True])
+def test_a_sequence_on_another_grid_comes_to_lie_as_itk_lays_it(nearest, tmp_path):
+    """Oblique, coarser in the plane, of other slices, and smaller than the target on one side."""
+    about = AFFINE @ [1.5, 2, 2.5, 1]
+    affine = OBLIQUE @ np.diag([0.5, 0.6, 0.5, 1])
+    affine[:3, 3] = about[:3] - affine[:3, :3] @ [4.1, 5.2, 7.3]
+    like = Volume(np.zeros((9, 10, 13), np.int16), affine)
+    path = write_meta(tmp_path / "coarse.mha")
+    method = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    target = sitk.ReadImage(str(write_meta(tmp_path / "fine.mha", like)))
+    itk = sitk.Resample(
+        sitk.ReadImage(str(path), sitk.sitkFloat32), target, sitk.Transform(), method, 0.0
+    )
+    sitk.WriteImage(itk, str(tmp_path / "itk.mha"))
+    expected = read_volume(tmp_path / "itk.mha")
+    moved = resample_onto(read_volume(path), like, nearest=nearest)
+    assert same_grid(moved, expected) == ""
+    assert moved.voxels.dtype == (np.int16 if nearest else np.float32)
+    places = np.stack([*np.indices(like.voxels.shape), np.ones(like.voxels.shape)], axis=-1)
+    inside = (places @ np.linalg.solve(AFFINE, like.affine).T)[..., :3]
+    sure = (np.abs(inside % 1 - 0.5) > 1e-3).all(-1)  # halves may go either way
+    assert sure.mean() > 0.9
+    np.testing.assert_allclose(moved.voxels[sure], expected.voxels[sure], atol=0.5)
+    assert 100 < np.count_nonzero(moved.voxels) < 0.9 * moved.voxels.size
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32])
+def test_on_its_own_grid_a_volume_stays_as_it_is(dtype):
+    voxels = (np.abs(np.stack([VOXELS, VOXELS // 2], axis=-1)) % 250).astype(dtype)
+    voxels.flags.writeable = False
+    moved = resample_onto(Volume(voxels, AFFINE), VOLUME)
+    assert_same(moved, Volume(voxels, AFFINE))
+    assert moved.voxels.dtype == np.float32
+    shifted = Volume(VOXELS, AFFINE @ np.array(np.diag([1.0, 1, 1, 1]) + np.eye(4, k=3) * 0.4))
+    masked = resample_onto(Volume(voxels[..., 0], AFFINE), shifted, nearest=True)
+    assert_same(masked, Volume(voxels[..., 0], shifted.affine))
+    assert masked.voxels.dtype == dtype
+
+
+def test_volumes_apart_are_an_error():
+    far = AFFINE.copy()
+    far[0, 3] += 100
+    with pytest.raises(DataError, match="do not overlap"):
+        resample_onto(VOLUME, Volume(VOXELS, far))
+
+
 # DICOM
 
 
@@ -307,7 +330,12 @@ def test_rounded_headers_are_still_one_grid():
 )
 def test_rescale_applies_to_every_kind_of_image(sop_class, slope, intercept, dtype, tmp_path):
     volume = read_volume(
-        write_dicom(tmp_path / "s", slope=slope, intercept=intercept, sop_class=sop_class)
+        write_series(
+            tmp_path / "s",
+            SOPClassUID=getattr(uid, sop_class),
+            RescaleSlope=slope,
+            RescaleIntercept=intercept,
+        )
     )
     assert_same(volume, Volume(VOXELS * np.float64(slope) + intercept, AFFINE))
     assert volume.voxels.dtype == dtype
@@ -316,16 +344,14 @@ def test_rescale_applies_to_every_kind_of_image(sop_class, slope, intercept, dty
 def test_rescale_may_differ_between_slices(tmp_path):
     """As in PET."""
 
-    def edit(number: int, header: Any) -> None:
-        header.RescaleSlope = [1, 0.5, 3, 0.125][number]
-
-    expected = VOXELS * np.reshape([1, 0.5, 3, 0.125], (4, 1, 1))
-    assert_same(read_volume(write_dicom(tmp_path / "s", edit=edit)), Volume(expected, AFFINE))
+    slopes = [1, 0.5, 3, 0.125]
+    folder = write_series(tmp_path / "s", change=lambda number: {"RescaleSlope": slopes[number]})
+    assert_same(read_volume(folder), Volume(VOXELS * np.reshape(slopes, (4, 1, 1)), AFFINE))
 
 
 def test_ct_in_12_bits_is_read_as_int16(tmp_path):
     stored = Volume((VOXELS + 1000).astype(np.uint16), AFFINE)
-    path = write_dicom(tmp_path / "s", stored, intercept=-1024, BitsStored=12, HighBit=11)
+    path = write_series(tmp_path / "s", stored, RescaleIntercept=-1024, BitsStored=12)
     volume = read_volume(path)
     assert volume.voxels.dtype == np.int16
     assert_same(volume, Volume(VOXELS - 24, AFFINE))
@@ -335,26 +361,29 @@ def test_ct_in_12_bits_is_read_as_int16(tmp_path):
 def test_monochrome1_is_inverted_over_the_volume(slope, tmp_path):
     wide = VOXELS.copy()
     wide.flat[:2] = -32768, 32767  # the span overflows the type
-    path = write_dicom(
-        tmp_path / "s", Volume(wide, AFFINE), slope=slope, PhotometricInterpretation="MONOCHROME1"
+    path = write_series(
+        tmp_path / "s",
+        Volume(wide, AFFINE),
+        RescaleSlope=slope,
+        PhotometricInterpretation="MONOCHROME1",
     )
     assert_same(read_volume(path), Volume((-1 - wide.astype(float)) * slope, AFFINE))
 
 
 @pytest.mark.parametrize(("thickness", "edge"), [(5, 5), (None, 1)])
 def test_a_single_slice_is_as_thick_as_it_says(thickness, edge, tmp_path):
-    path = write_dicom(tmp_path / "s", Volume(VOXELS[:1], AFFINE), SliceThickness=thickness)
+    path = write_series(tmp_path / "s", Volume(VOXELS[:1], AFFINE), SliceThickness=thickness)
     volume = read_volume(path)
     assert volume.voxels.shape == (1, 5, 6)
     assert volume.spacing == pytest.approx((edge, 2, 0.5))
 
 
 def test_files_that_are_no_dicom_image_are_ignored(tmp_path):
-    folder = write_dicom(tmp_path / "s")
+    folder = write_series(tmp_path / "s")
     (folder / "LIESMICH.txt").write_text("nothing")
     (folder / "empty").touch()
     (folder / "more").mkdir()
-    report = write_dicom(tmp_path / "r", Volume(VOXELS[:1], AFFINE)) / "0.dcm"
+    report = write_series(tmp_path / "r", Volume(VOXELS[:1], AFFINE)) / "0.dcm"
     header = pydicom.dcmread(report)
     for tag in ("Rows", "Columns", "PixelData"):
         delattr(header, tag)
@@ -367,16 +396,12 @@ def test_a_tilted_gantry_shears_the_affine(tmp_path):
     sheared = AFFINE.copy()
     sheared[1, 0] = 0.8
     assert_same(
-        read_volume(write_dicom(tmp_path / "s", Volume(VOXELS, sheared))), Volume(VOXELS, sheared)
+        read_volume(write_series(tmp_path / "s", Volume(VOXELS, sheared))), Volume(VOXELS, sheared)
     )
 
 
-def set_tag(tag: str, value: Any, number: int = 2) -> Callable[[int, Any], None]:
-    def edit(slice_number: int, header: Any) -> None:
-        if slice_number == number:
-            setattr(header, tag, value)
-
-    return edit
+def set_tag(tag: str, value: Any, number: int = 2) -> Callable[[int], dict[str, Any]]:
+    return lambda slice_number: {tag: value} if slice_number == number else {}
 
 
 LPS = np.diag([-1, -1, 1, 1]) @ AFFINE
@@ -386,7 +411,7 @@ TURNED = [1, 0, 0, 0, 0, -1]
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    ("change", "message"),
     [
         (set_tag("ImagePositionPatient", POSITION), r"7\.dcm and 3\.dcm|3\.dcm and 7\.dcm"),
         (set_tag("SeriesInstanceUID", "1.2.77"), r"2 series: T1 axial \(.*files: 3\).*1\.2\.77"),
@@ -400,8 +425,8 @@ TURNED = [1, 0, 0, 0, 0, -1]
         (set_tag("NumberOfFrames", 4), "multi-frame.*dcm2niix"),
     ],
 )
-def test_slices_that_are_no_volume_are_named(edit, message, tmp_path):
-    folder = write_dicom(tmp_path / "s", edit=edit)
+def test_slices_that_are_no_volume_are_named(change, message, tmp_path):
+    folder = write_series(tmp_path / "s", change=change)
     with pytest.raises(DataError, match=message) as raised:
         read_volume(folder)
     assert str(folder) in str(raised.value)
@@ -409,14 +434,14 @@ def test_slices_that_are_no_volume_are_named(edit, message, tmp_path):
 
 
 def test_a_missing_slice_is_noticed(tmp_path):
-    folder = write_dicom(tmp_path / "s")
+    folder = write_series(tmp_path / "s")
     (folder / "3.dcm").unlink()  # slice 2
     with pytest.raises(DataError, match=r"10\.dcm and 7\.dcm are 6 mm apart, other slices 3"):
         read_volume(folder)
 
 
 def test_a_truncated_slice_is_named(tmp_path):
-    path = write_dicom(tmp_path / "s") / "3.dcm"
+    path = write_series(tmp_path / "s") / "3.dcm"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=f"{path}: cannot be read"):
         read_volume(tmp_path / "s")

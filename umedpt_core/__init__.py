@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .data.instance_boxes import boxes_of_instances
     from .data.polygons import Polygons
     from .data.readers import read_image, read_mask
+    from .data.resample import resample_onto
     from .data.rle import decode_rle
     from .data.slides import Slide, SlideCase
     from .data.splits import split_by_patient
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         TaskSpec,
         Whole,
     )
+    from .testing.dicom import write_dicom
     from .transfer.adapt import adapt
     from .transfer.settings import AdaptSettings
 
@@ -84,6 +86,7 @@ _HOMES = {
     "data.instance_boxes": ("boxes_of_instances",),
     "data.polygons": ("Polygons",),
     "data.readers": ("read_image", "read_mask"),
+    "data.resample": ("resample_onto",),
     "data.rle": ("decode_rle",),
     "data.slides": ("Slide", "SlideCase"),
     "data.splits": ("split_by_patient",),
@@ -91,6 +94,7 @@ _HOMES = {
     "data.voc": ("read_voc",),
     "data.volumes": ("Volume", "VolumeCase", "read_volume"),
     "engine.pretrain": ("pretrain",),
+    "testing.dicom": ("write_dicom",),
     "transfer.adapt": ("adapt",),
     "benchmark.grid": ("run_grid",),
     "transfer.settings": ("AdaptSettings",),
@@ -144,8 +148,10 @@ __all__ = [
     "read_table",
     "read_voc",
     "read_volume",
+    "resample_onto",
     "run_grid",
     "split_by_patient",
+    "write_dicom",
 ]
 
 

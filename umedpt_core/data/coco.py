@@ -5,33 +5,82 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ..errors import DataError
 from ..label_type import IGNORE
+from .rle import decode_coco_rle
 
 
-class CocoImage(NamedTuple):
-    """An image that the file lists: its id, the name of its file, and its size in pixels."""
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """An image that the file lists.
 
-    id: int
-    name: str
-    width: int
-    height: int
+    Attributes:
+        id: What annotations call it.
+        file_name: Its file.
+        width: In pixels, as the height; only masks need them.
+        patient: An addition to COCO's fields.
+    """
+
+    id: int | str
+    file_name: str
+    width: int | None = None
+    height: int | None = None
+    patient: int | str | None = None
 
 
-class _Thing(NamedTuple):
+def _rings(shape: Any) -> Any:
+    """Polygons as arrays, which take a tenth of the memory; a run-length code as it is."""
+    if not isinstance(shape, list):
+        return shape or []
+    try:
+        return [np.array(ring, np.float32).reshape(-1, 2) for ring in shape]
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+_Shape = Annotated[list[Any] | dict[str, Any], BeforeValidator(_rings)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Thing:
     """An annotation: x, y, width, height; rings of N x 2 points, or a run-length code."""
 
-    category: int
-    box: tuple[float, float, float, float]
-    is_crowd: bool
-    shape: list[NDArray[np.float32]] | dict[str, Any]
+    image_id: int | str
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    iscrowd: bool = False
+    segmentation: _Shape = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Category:
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    images: list[CocoImage]
+    annotations: list[_Thing]
+    categories: list[_Category]
+
+
+_FILE = TypeAdapter(_File)
+FIELDS = ("images", "annotations", "categories")
+
+
+class NotCocoError(DataError):
+    """A JSON of something else."""
 
 
 class Coco:
@@ -41,6 +90,7 @@ class Coco:
         path: The file.
         images: What it lists, in its order.
         categories: Id to name, in the order of the ids, which may have gaps.
+        crowds: How many annotations are crowds.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,34 +98,49 @@ class Coco:
 
         Raises:
             FileNotFoundError: The file is missing.
-            DataError: It is no such JSON, or names an image or a category that it does not list.
+            NotCocoError: It is another kind of JSON.
+            DataError: It is none, not as COCO has it, or names what it does not list.
         """
         self.path = path
-        self._things: dict[int, list[_Thing]] = defaultdict(list)
         try:
             content = json.loads(path.read_bytes())
-            self.images = [
-                CocoImage(
-                    image["id"], image["file_name"], int(image["width"]), int(image["height"])
+            if not isinstance(content, dict) or not content.keys() >= {*FIELDS}:
+                raise NotCocoError(f"{path}: no JSON of COCO, which has {', '.join(FIELDS)}")
+            file = _FILE.validate_python(content)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            where = ".".join(map(str, detail["loc"]))
+            raise DataError(f"{path}: not as COCO has it: {where}: {detail['msg']}") from error
+        except ValueError as error:
+            raise DataError(
+                f"{path}: cannot be read as JSON ({error}); mend or remove it"
+            ) from error
+        self.images = file.images
+        self.categories: dict[int, str] = {}
+        for category in sorted(file.categories, key=lambda category: category.id):
+            if (name := self.categories.setdefault(category.id, category.name)) != category.name:
+                raise DataError(
+                    f"{path}: category {category.id} is '{category.name}' and '{name}'; keep one"
                 )
-                for image in content["images"]
-            ]
-            names = {category["id"]: category["name"] for category in content["categories"]}
-            self.categories: dict[int, str] = dict(sorted(names.items()))
-            self._sizes = {image.id: (image.height, image.width) for image in self.images}
-            for item in content["annotations"]:
-                self._things[item["image_id"]].append(_thing(item))
-        except KeyError as error:
-            raise DataError(f"{path}: no field {error}, which COCO's format has") from error
-        except (ValueError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: cannot be read as a JSON of COCO ({error})") from error
-        if strange := self._things.keys() - self._sizes.keys():
-            raise DataError(f"{path}: annotates image {min(strange)}, which it does not list")
+        self.crowds = sum(thing.iscrowd for thing in file.annotations)
+        self._sizes = {image.id: (image.height, image.width) for image in file.images}
+        self._things: dict[int | str, list[_Thing]] = defaultdict(list)
+        for number, thing in enumerate(file.annotations):
+            for kind, identity, known in (
+                ("image", thing.image_id, self._sizes),
+                ("category", thing.category_id, self.categories),
+            ):
+                if identity not in known:
+                    raise DataError(
+                        f"{path}: annotations.{number}: there is no {kind} {identity}; add or "
+                        "remove it"
+                    )
+            self._things[thing.image_id].append(thing)
 
     def __reduce__(self) -> tuple[Callable[[Path], Coco], tuple[Path]]:
         return _opened, (self.path,)
 
-    def boxes(self, image_id: int, index: Mapping[int, int]) -> dict[str, NDArray[Any]]:
+    def boxes(self, image_id: int | str, index: Mapping[int, int]) -> dict[str, NDArray[Any]]:
         """The boxes of an image without crowds.
 
         Args:
@@ -89,14 +154,14 @@ class Coco:
         Raises:
             DataError: A category has no class.
         """
-        things = [thing for thing in self._things.get(image_id, []) if not thing.is_crowd]
-        boxes = np.array([thing.box for thing in things], np.float32).reshape(-1, 4)
+        things = [thing for thing in self._things.get(image_id, []) if not thing.iscrowd]
+        boxes = np.array([thing.bbox for thing in things], np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         labels = [self._class(thing, index) for thing in things]
         return {"boxes": boxes, "labels": np.array(labels, np.int64)}
 
     def mask(
-        self, image_id: int, index: Mapping[int, int], *, background: int = 0
+        self, image_id: int | str, index: Mapping[int, int], *, background: int = 0
     ) -> NDArray[np.uint8]:
         """The classes of an image's pixels; the thing with the smaller box hides the larger.
 
@@ -111,14 +176,17 @@ class Coco:
             H x W of class indices, 255 in crowds where no single thing is known.
 
         Raises:
-            DataError: A category has no class, or an annotation no shape.
+            DataError: A category has no class, or an annotation no shape, or the image no size.
         """
-        mask = np.full(self._sizes[image_id], background, np.uint8)
+        height, width = self._sizes[image_id]
+        if height is None or width is None:
+            raise DataError(f"{self.path}: image {image_id}: no mask without height and width")
+        mask = np.full((height, width), background, np.uint8)
         for thing in sorted(
             self._things.get(image_id, []),
-            key=lambda thing: (not thing.is_crowd, -thing.box[2] * thing.box[3]),
+            key=lambda thing: (not thing.iscrowd, -thing.bbox[2] * thing.bbox[3]),
         ):
-            value = IGNORE if thing.is_crowd else self._class(thing, index)
+            value = IGNORE if thing.iscrowd else self._class(thing, index)
             try:
                 mask[_pixels(thing, mask.shape)] = value
             except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -126,10 +194,10 @@ class Coco:
         return mask
 
     def _class(self, thing: _Thing, index: Mapping[int, int]) -> int:
-        if thing.category not in index:
-            name = self.categories.get(thing.category, "which it does not list")
-            raise DataError(f"{self.path}: category {thing.category} ({name}) has no class")
-        return index[thing.category]
+        if thing.category_id not in index:
+            name = self.categories[thing.category_id]
+            raise DataError(f"{self.path}: category {thing.category_id} ({name}) has no class")
+        return index[thing.category_id]
 
 
 @lru_cache(maxsize=4)
@@ -137,27 +205,14 @@ def _opened(path: Path) -> Coco:
     return Coco(path)
 
 
-def _thing(item: dict[str, Any]) -> _Thing:
-    shape = item.get("segmentation") or []
-    if isinstance(shape, list):
-        shape = [np.array(ring, np.float32).reshape(-1, 2) for ring in shape]
-    x, y, width, height = map(float, item["bbox"])
-    box = (x, y, width, height)
-    return _Thing(item["category_id"], box, bool(item.get("iscrowd")), shape)
-
-
 def _pixels(thing: _Thing, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Where a thing is, H x W."""
-    if isinstance(thing.shape, dict):
-        counts = thing.shape["counts"]
-        runs = _uncompressed(counts) if isinstance(counts, str) else counts
-        if tuple(thing.shape["size"]) != shape or sum(runs) != shape[0] * shape[1]:
-            raise ValueError(f"a run-length code of {thing.shape['size']} in an image of {shape}")
-        return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape, order="F")
-    if not thing.shape:
+    if isinstance(thing.segmentation, dict):
+        return decode_coco_rle(thing.segmentation, shape)
+    if not thing.segmentation:
         raise ValueError("an annotation without segmentation")
     inside = np.zeros(shape, bool)
-    for ring in thing.shape:
+    for ring in thing.segmentation:
         _fill(inside, ring)
     return inside
 
@@ -177,23 +232,3 @@ def _fill(inside: NDArray[np.bool_], ring: NDArray[np.float32]) -> None:
     np.add.at(crossings, (row, column), 1)
     box = inside[low[1] : high[1], low[0] : high[0]]
     box |= crossings.cumsum(axis=1)[:, :-1] % 2 == 1
-
-
-def _uncompressed(code: str) -> list[int]:
-    """The runs in COCO's compressed string.
-
-    A character holds five bits, the lowest first, and a sixth that says whether more follow; a
-    number is signed, and from the fourth on the difference to the last but one.
-    """
-    runs: list[int] = []
-    value = bits = 0
-    for character in code.encode():
-        part = character - 48
-        value |= (part & 31) << bits
-        bits += 5
-        if not part & 32:
-            if part & 16:
-                value -= 1 << bits
-            runs.append(value + runs[-2] if len(runs) > 2 else value)
-            value = bits = 0
-    return runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -224,24 +224,37 @@ def value_type(headers: Iterable[Any]) -> type[np.generic]:
 
 def read_values(paths: Sequence[Path], dtype: type[np.generic], inverted: bool) -> NDArray[Any]:
     """Columns x rows x files of rescaled values, inverted over their range if asked to."""
-    sitk, pydicom = library("SimpleITK"), library("pydicom")
+    # One by one, as slope and intercept may differ.
+    voxels = np.stack([read_pixels(path, dtype, inverted) for path in paths]).transpose(2, 1, 0)
+    return invert(voxels) if inverted else voxels
+
+
+def read_pixels(path: Path, dtype: type[np.generic], inverted: bool) -> NDArray[Any]:
+    """H x W of rescaled values; where they are inverted ones, still as they are stored."""
+    sitk = library("SimpleITK")
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    slices = []
+    with damage_named(path), _not_inverted(path) if inverted else nullcontext(path) as source:
+        reader.SetFileName(str(source))
+        pixels: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
+    return pixels.reshape(pixels.shape[-2:]).astype(dtype, copy=False)
+
+
+@contextmanager
+def _not_inverted(path: Path) -> Iterator[Path]:
+    """A copy of which every version of GDCM reads the stored values.
+
+    Some invert MONOCHROME1, over the range of the stored bits and not all of them; others do not.
+    """
+    image = library("pydicom").dcmread(path)
+    image.PhotometricInterpretation = "MONOCHROME2"
     with TemporaryDirectory() as folder:
-        for path in paths:  # one by one, as slope and intercept may differ
-            with damage_named(path):
-                source = path
-                if inverted:
-                    # Some versions of GDCM invert, over the range of the stored bits and not all
-                    # of them, others do not; this way none does.
-                    source = Path(folder) / "slice.dcm"
-                    header = pydicom.dcmread(path)
-                    header.PhotometricInterpretation = "MONOCHROME2"
-                    header.save_as(source)
-                reader.SetFileName(str(source))
-                pixels = sitk.GetArrayFromImage(reader.Execute())
-            slices.append(pixels.reshape(pixels.shape[-2:]).astype(dtype))
-    voxels = np.stack(slices).transpose(2, 1, 0)
+        image.save_as(copy := Path(folder) / "slice.dcm")
+        yield copy
+
+
+def invert(values: NDArray[Any]) -> NDArray[Any]:
+    """The largest value becomes the smallest and so on."""
     # Modular arithmetic, so integers need no wider type.
-    return voxels.min() + (voxels.max() - voxels) if inverted else voxels
+    inverted: NDArray[Any] = values.min() + (values.max() - values)
+    return inverted

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dicom import damage_named, library, read_values, value_type
+from .dicom import damage_named, invert, library, read_pixels, value_type
 
 
 def read_dicom_image(path: Path) -> NDArray[Any]:
@@ -40,5 +39,6 @@ def read_dicom_image(path: Path) -> NDArray[Any]:
             raise DataError(f"{path}: pixels are {kind}, need MONOCHROME1 or MONOCHROME2")
         if "ModalityLUTSequence" in header:
             raise DataError(f"{path}: values need a modality LUT, which is not understood")
-        values = read_values([path], value_type([header]), inverted=kind == "MONOCHROME1")
-    return np.ascontiguousarray(values[:, :, 0].T)
+        inverted = kind == "MONOCHROME1"
+        pixels = read_pixels(path, value_type([header]), inverted)
+    return invert(pixels) if inverted else pixels

@@ -196,7 +196,7 @@ def _mask(
     mask = case.target
     ratio = np.array(mask.dimensions) / slide.dimensions
     x0, y0, x1, y1 = np.array(box) * np.tile(ratio, 2)
-    indices: NDArray[np.uint8] = mask.region((x0, y0, x1, y1), size, nearest=True)[..., 0]
+    indices: NDArray[np.uint8] = mask.classes((x0, y0, x1, y1), size)
     return indices
 
 

@@ -10,6 +10,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import DataError
+from .volumes import Volume
+
+
+def resample_onto(volume: Volume, like: Volume, *, nearest: bool = False) -> Volume:
+    """A volume on the grid of another one, such as a sequence on that of another sequence.
+
+    Voxels meet where the affines place them in the patient; nothing is registered.
+
+    Args:
+        volume: D x H x W, or D x H x W x C.
+        like: Its grid is the result's; its values do not matter.
+        nearest: Take the nearest voxel, as for a mask; else interpolate linearly in all three axes.
+
+    Returns:
+        Volume of the shape of `like` and the channels of `volume`: float32, or the volume's own
+        type with `nearest`. The outermost voxels reach to their faces; beyond is 0.
+
+    Raises:
+        DataError: The two have no place in common.
+    """
+    matrix = np.asarray(np.linalg.solve(volume.affine, like.affine), np.float64)
+    shape, size = like.voxels.shape[:3], np.array(volume.voxels.shape[:3])
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(shape) - 1)
+    places = corners @ matrix[:3, :3].T + matrix[:3, 3]
+    if (places.max(0) <= -0.5).any() or (places.min(0) >= size - 0.5).any():
+        raise DataError("the volumes do not overlap in the patient; check their headers")
+    channels = volume.voxels.reshape(*size, -1)
+    if nearest:
+        moved = resample(_tensor(channels), matrix, shape, "nearest")
+    else:  # resample would fade the border to 0, which ADC maps would show as a lesion
+        inside = resample(torch.ones(1, *size.tolist()), matrix, shape, "nearest")
+        matrix[:3, 3] += 1
+        padded = np.pad(channels, ((1, 1),) * 3 + ((0, 0),), mode="edge")
+        moved = resample(_tensor(padded), matrix, shape, "bilinear").float() * inside
+    dtype = volume.voxels.dtype if nearest else np.dtype(np.float32)
+    voxels = moved.movedim(0, -1).numpy().astype(dtype, copy=False)
+    return Volume(voxels.reshape(shape + volume.voxels.shape[3:]), like.affine)
+
+
+def _tensor(voxels: NDArray[Any]) -> Tensor:
+    """C x D x H x W; torch takes neither read-only arrays nor flipped views."""
+    return torch.from_numpy(np.require(voxels, requirements=("C", "W"))).movedim(-1, 0)
+
 
 def resample(
     volume: Tensor, matrix: NDArray[np.float64], shape: tuple[int, ...], mode: str

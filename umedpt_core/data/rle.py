@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +53,36 @@ def decode_rle(
     np.add.at(edges, starts, 1)
     np.add.at(edges, ends, -1)
     return (edges[:-1].cumsum() > 0).astype(np.uint8).reshape(shape, order=order)
+
+
+def decode_coco_rle(code: dict[str, Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Decode COCO's runs of zeros and ones by turns, down the columns: a list, or a string.
+
+    Raises:
+        ValueError: It is no such code, or not of this shape. So are KeyError and TypeError.
+    """
+    counts = code["counts"]
+    runs = _uncompressed(counts) if isinstance(counts, str) else counts
+    if tuple(code["size"]) != shape or sum(runs) != shape[0] * shape[1]:
+        raise ValueError(f"a run-length code of {code['size']} in an image of {shape}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(shape, order="F")
+
+
+def _uncompressed(code: str) -> list[int]:
+    """The runs in COCO's compressed string.
+
+    A character holds five bits, the lowest first, and a sixth that says whether more follow; a
+    number is signed, and from the fourth on the difference to the last but one.
+    """
+    runs: list[int] = []
+    value = bits = 0
+    for character in code.encode():
+        part = character - 48
+        value |= (part & 31) << bits
+        bits += 5
+        if not part & 32:
+            if part & 16:
+                value -= 1 << bits
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = bits = 0
+    return runs

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from ..label_type import IGNORE
+from .jpeg2000 import Jpeg2000Slide
 from .tissue import background_of
 
 OPEN_SLIDES, TILE_BYTES, READ_PIXELS = 8, 128 * 2**20, 2**22
@@ -34,10 +35,13 @@ class Slide:
     Attributes:
         path: The file that openslide is given.
         mpp: Micrometres a level-0 pixel; None: as the file says.
+        codes: Of a mask, the class index of every value in it, from 0 on; 255: unknown. None: its
+            values are class indices.
     """
 
     path: Path
     mpp: float | None = None
+    codes: tuple[int, ...] | None = None
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -111,6 +115,27 @@ class Slide:
                 part[:] = cv2.warpAffine(pixels, matrix, part.shape[1::-1], flags=flags)
         return patch
 
+    def classes(self, box: Box, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Any part of a mask as class indices, as :meth:`region` reads it with ``nearest``.
+
+        Returns:
+            H x W: its first channel, or what :attr:`codes` say of it; 255 outside and unknown.
+
+        Raises:
+            DataError: It has a value that the codes do not list.
+        """
+        values = self.region(box, size, nearest=True)[..., 0]
+        if self.codes is None:
+            return values
+        if strange := set(values[values >= len(self.codes)].tolist()) - {IGNORE}:
+            raise DataError(
+                f"{self.path}: has the value {min(strange)}, the codes end at "
+                f"{len(self.codes) - 1}; check that the mask is of this dataset"
+            )
+        table = np.full(IGNORE + 1, IGNORE, np.uint8)
+        table[: len(self.codes)] = self.codes
+        return table[values]
+
     def thumbnail(self, longest: int) -> NDArray[np.uint8]:
         """The whole slide, H x W x 3, with a longer edge of that many pixels at most."""
         width, height = self.dimensions
@@ -140,8 +165,8 @@ class SlideCase:
         id, patient: See :class:`umedpt_core.Case`.
         path, mpp: See :class:`Slide`.
         label: The raw target, or a function that loads it and pickles. For masks: a
-            :class:`Slide` of class indices (255: unknown) or :class:`Polygons`; for boxes:
-            polygons, or ``{"boxes": N x 4 xyxy level-0 pixels, "labels": N indices}``.
+            :class:`Slide` of class indices (255: unknown) or of ``codes``, or :class:`Polygons`;
+            for boxes: polygons, or ``{"boxes": N x 4 xyxy level-0 pixels, "labels": N indices}``.
     """
 
     id: str
@@ -172,7 +197,13 @@ def _opener() -> Any:
         try:
             slide = _openslide().OpenSlide(path)
         except _openslide().OpenSlideError as error:
-            raise DataError(f"{path}: cannot be read as a slide ({error}); replace it") from error
+            message = str(error)
+            if "TIFF compression" in message:
+                try:
+                    return Jpeg2000Slide(path)
+                except ValueError as other:
+                    message += f"; {other}"
+            raise DataError(f"{path}: cannot be read as a slide ({message}); replace it") from error
         slide.set_cache(tiles())
         return slide
 

@@ -6,7 +6,7 @@ import gzip
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class VolumeCase:
     patient: str
     paths: tuple[Path, ...]
     label: Any | Callable[[], Any]
-    intensity: str | None = None
+    intensity: str | None = field(default=None, kw_only=True)
 
     @property
     def image(self) -> Volume:

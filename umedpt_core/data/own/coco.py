@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ValidationError
-
-from ...errors import ConfigError
+from ...errors import ConfigError, DataError
 from ..cases import FileCase
+from ..coco import Coco, NotCocoError
 from .layout import ALL, SPLITS, Layout, OwnCase, files_by_split, files_in, named_file
 
 YEAR = re.compile(r"^(?:instances_)?([a-z]+)\d*$")
 """Of ``instances_train2017`` the split."""
 ROBOFLOW = "_annotations.coco.json"
 """How Roboflow calls the file that it writes beside the images of a split."""
-
-
-class Image(BaseModel):
-    """What is used of an image; `patient` is an addition to COCO's fields."""
-
-    id: int | str
-    file_name: str
-    patient: int | str | None = None
-
-
-class Annotation(BaseModel):
-    """What is used of an annotation."""
-
-    image_id: int | str
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    iscrowd: bool = False
-
-
-class Category(BaseModel):
-    """What is used of a category."""
-
-    id: int
-    name: str
-
-
-class Coco(BaseModel):
-    """A file."""
-
-    images: list[Image]
-    annotations: list[Annotation]
-    categories: list[Category]
 
 
 def read_coco(folder: Path) -> Layout | None:
@@ -69,25 +31,26 @@ def read_coco(folder: Path) -> Layout | None:
     read = {file: content for file in _files(folder) if (content := _read(file))}
     if not read:
         return None
-    stems = [_stem(file) for file in read]
-    chosen = files_by_split(folder, list(read), stems)
-    names = _names({file: read[file] for file in chosen.values()})
+    chosen = {
+        split: read[file]
+        for split, file in files_by_split(folder, [*read], [_stem(file) for file in read]).items()
+    }
+    names = _names([*chosen.values()])
     index = {identity: place for place, identity in enumerate(names)}
     cases: dict[str, list[OwnCase]] = {}
     occurs: dict[str, set[int]] = {}
-    crowds = 0
-    for split, file in chosen.items():
-        targets = _targets(file, read[file], index)
-        cases[split] = _cases(folder, split, file, read[file].images, targets)
-        occurs[split] = {int(label) for target in targets.values() for label in target["labels"]}
-        crowds += sum(annotation.iscrowd for annotation in read[file].annotations)
-    if not occurs.get("train", occurs.get(ALL)):
-        raise ConfigError(f"{chosen.get('train', chosen.get(ALL))}: has no boxes to learn from")
+    for split, content in chosen.items():
+        cases[split] = _cases(folder, split, content, index)
+        occurs[split] = {int(label) for case in cases[split] for label in case.target["labels"]}
+    learned = "train" if "train" in chosen else ALL
+    if not occurs[learned]:
+        raise ConfigError(f"{chosen[learned].path}: has no boxes to learn from")
+    crowds = sum(content.crowds for content in chosen.values())
     notes = [f"{crowds} crowd region(s) are left out"] if crowds else []
     if unused := sorted(set(index.values()).difference(*occurs.values())):
-        unseen = ", ".join(list(names.values())[place] for place in unused)
+        unseen = ", ".join([*names.values()][place] for place in unused)
         notes.append(f"categories without a box, which are classes all the same: {unseen}")
-    images = [image for file in chosen.values() for image in read[file].images]
+    images = [image for content in chosen.values() for image in content.images]
     return Layout(
         "detection",
         tuple(names.values()),
@@ -114,70 +77,35 @@ def _stem(file: Path) -> str:
 def _read(file: Path) -> Coco | None:
     """A file's content; None where it is another kind of JSON."""
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read as JSON ({error}); mend or remove it") from error
-    if not isinstance(content, dict) or not content.keys() >= Coco.model_fields.keys():
+        return Coco(file)
+    except NotCocoError:
         return None
-    try:
-        return Coco.model_validate(content)
-    except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(map(str, detail["loc"]))
-        raise ConfigError(f"{file}: not as COCO has it: {where}: {detail['msg']}") from error
+    except (DataError, OSError) as error:
+        raise ConfigError(str(error)) from error
 
 
-def _names(files: dict[Path, Coco]) -> dict[int, str]:
+def _names(files: list[Coco]) -> dict[int, str]:
     """The names of the categories by id, in the order of the ids."""
     names: dict[int, str] = {}
-    for file, content in files.items():
-        for category in content.categories:
-            if (name := names.setdefault(category.id, category.name)) != category.name:
+    for file in files:
+        for identity, name in file.categories.items():
+            if names.setdefault(identity, name) != name:
                 raise ConfigError(
-                    f"{file}: category {category.id} is '{category.name}' and '{name}'; an id "
-                    "has one name, the same in all files"
+                    f"{file.path}: category {identity} is '{name}' and, in {files[0].path.name}, "
+                    f"'{names[identity]}'; an id has one name, the same in all files"
                 )
     return dict(sorted(names.items()))
 
 
-def _targets(file: Path, content: Coco, index: dict[int, int]) -> dict[int | str, dict[str, Any]]:
-    """The raw target of every image by its id; one without boxes has none."""
-    corners: dict[int | str, list[list[float]]] = defaultdict(list)
-    labels: dict[int | str, list[int]] = defaultdict(list)
-    known = {image.id for image in content.images}
-    for number, annotation in enumerate(content.annotations):
-        for kind, identity, there in (
-            ("image", annotation.image_id, annotation.image_id in known),
-            ("category", annotation.category_id, annotation.category_id in index),
-        ):
-            if not there:
-                raise ConfigError(
-                    f"{file}: annotations.{number}: there is no {kind} {identity}; add or remove it"
-                )
-        if not annotation.iscrowd:
-            x, y, width, height = annotation.bbox
-            corners[annotation.image_id].append([x, y, x + width, y + height])
-            labels[annotation.image_id].append(index[annotation.category_id])
-    return {
-        image: {
-            "boxes": np.array(corners[image], np.float32).reshape(-1, 4),
-            "labels": np.array(labels[image], np.int64),
-        }
-        for image in known
-    }
-
-
-def _cases(
-    folder: Path, split: str, file: Path, images: Sequence[Image], targets: dict[int | str, Any]
-) -> list[OwnCase]:
+def _cases(folder: Path, split: str, file: Coco, index: dict[int, int]) -> list[OwnCase]:
     """A case an image. Its id is unique over the splits, so it begins with its split."""
-    base = _base(folder, split, file, [image.file_name for image in images])
+    base = _base(folder, split, file.path, [image.file_name for image in file.images])
     cases: list[OwnCase] = []
-    for image in images:
+    for image in file.images:
         name = image.file_name if split == ALL else f"{split}/{image.file_name}"
         patient = name if image.patient is None else str(image.patient)
         path = named_file(base, image.file_name)
-        cases.append(FileCase(name, patient, path, targets[image.id]))
+        cases.append(FileCase(name, patient, path, file.boxes(image.id, index)))
     return cases
 
 

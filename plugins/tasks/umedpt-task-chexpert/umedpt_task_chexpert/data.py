@@ -53,12 +53,8 @@ def open_cases(root: Path, split: str, options: Options) -> list[FileCase]:
     part = PUBLISHED[split]
     tables = [root / folder / f"{part}.csv" for folder in CSV_FOLDERS]
     table = next((path for path in tables if path.is_file()), tables[1])
-    meaning = {
-        **dict.fromkeys(("1", "1.0"), 1),
-        **dict.fromkeys(("0", "0.0"), 0),
-        **dict.fromkeys(("-1", "-1.0"), MEANING[options.uncertain]),
-        "": MEANING[options.blank],
-    }
+    meaning = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": MEANING[options.blank]}
+    meaning |= dict.fromkeys(("-1", "-1.0"), MEANING[options.uncertain])
     cases = []
     rows = read_table(table, ("Path", *FINDINGS))
     folders = [table.parent / part, *sorted(root.glob(f"CheXpert-v1.0 batch ? ({part} ?)"))]
@@ -66,7 +62,7 @@ def open_cases(root: Path, split: str, options: Options) -> list[FileCase]:
     folder_of = {path.name: path for path in patients}
     for row in rows:
         patient, study, view = ["", "", *row["Path"].split("/")][-3:]
-        target = read_findings(row, meaning, table)
+        target = _findings(row, meaning, table)
         if patient in folder_of:
             path = folder_of[patient] / study / view
             cases.append(FileCase(path.relative_to(root).as_posix(), patient, path, target))
@@ -75,14 +71,8 @@ def open_cases(root: Path, split: str, options: Options) -> list[FileCase]:
     return sorted(cases, key=lambda case: case.id)
 
 
-def read_findings(
-    row: Mapping[str, str], meaning: Mapping[str, int], table: Path
-) -> NDArray[np.int8]:
-    """The observations of one image.
-
-    Raises:
-        DataError: A cell is none of those that have a meaning.
-    """
+def _findings(row: Mapping[str, str], meaning: Mapping[str, int], table: Path) -> NDArray[np.int8]:
+    """The observations of one image."""
     for finding in FINDINGS:
         if row[finding] not in meaning:
             raise DataError(

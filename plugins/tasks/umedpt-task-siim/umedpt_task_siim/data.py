@@ -5,12 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from umedpt_core import (
     DataError,
@@ -19,6 +16,7 @@ from umedpt_core import (
     read_dicom_image,
     read_table,
     split_by_patient,
+    write_dicom,
 )
 
 TABLES = ("stage_2_train.csv", "train-rle.csv")
@@ -83,7 +81,8 @@ def read_mask(path: Path, codes: tuple[str, ...]) -> NDArray[np.uint8]:
 def make_fake(root: Path, seed: int) -> None:
     """Write 18 images in the layout of stage 1; a pneumothorax is a dark half-disc or two.
 
-    As there, the header has a blank before EncodedPixels, and one image has no row.
+    As there, images are JPEG, the header has a blank before EncodedPixels, and one image has no
+    row.
     """
     rng = np.random.default_rng(seed)
     lines = ["ImageId, EncodedPixels"]
@@ -97,7 +96,8 @@ def make_fake(root: Path, seed: int) -> None:
             image[masks[-1]] -= 100
         names = [f"1.2.276.0.7230010.3.1.{level}.8323329.{300 + number}" for level in (2, 3, 4)]
         path = root / "dicom-images-train" / names[0] / names[1] / f"{names[2]}.dcm"
-        _write(path, names[2], image.clip(0, 255).astype(np.uint8))
+        pixels = image.clip(0, 255).astype(np.uint8)
+        write_dicom(path, pixels, compression="jpeg", SOPInstanceUID=names[2], Modality="CR")
         if number < 17:
             lines += [f"{names[2]}, {_encode(mask)}" for mask in masks] or [f"{names[2]}, -1"]
     (root / "train-rle.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -106,20 +106,3 @@ def make_fake(root: Path, seed: int) -> None:
 def _encode(mask: NDArray[np.bool_]) -> str:
     edges = np.flatnonzero(np.diff(np.pad(mask.T.ravel().astype(np.int8), 1)))
     return " ".join(map(str, np.diff(edges, prepend=0)))
-
-
-def _write(path: Path, uid: str, pixels: NDArray[np.uint8]) -> None:
-    """As JPEG, 8 bits, like the publisher's."""
-    image = pydicom.Dataset()
-    image.file_meta = pydicom.dataset.FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
-    image.SOPClassUID, image.SOPInstanceUID = SecondaryCaptureImageStorage, uid
-    image.Modality, image.BodyPartExamined, image.ViewPosition = "CR", "CHEST", "PA"
-    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-    image.Rows, image.Columns = pixels.shape
-    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
-    image.LossyImageCompression = "01"
-    image.PixelData = encapsulate([cv2.imencode(".jpg", pixels)[1].tobytes()])
-    image["PixelData"].is_undefined_length = True
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save_as(path, enforce_file_format=True)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import md5
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom.encaps import encapsulate
-from pydicom.uid import DigitalXRayImageStorageForPresentation, JPEG2000Lossless
 
-from umedpt_core import DataError, LoadedCase, read_dicom_image, read_table, split_by_patient
+from umedpt_core import (
+    DataError,
+    LoadedCase,
+    read_dicom_image,
+    read_table,
+    split_by_patient,
+    write_dicom,
+)
 
 from . import umedpt_tasks
 
@@ -45,9 +47,7 @@ def open_cases(root: Path, split: str, options: None) -> list[LoadedCase]:
     table = root / "train.csv"
     found: dict[str, list[tuple[float, ...]]] = {}
     for row in read_table(table, ("image_id", "class_id", *CORNERS)):
-        boxes = found.setdefault(row["image_id"], [])
-        if (box := read_box(row, table)) is not None:
-            boxes.append(box)
+        found.setdefault(row["image_id"], []).extend(_boxes(row, table))
     path_of = {path.stem: path for path in (root / "train").iterdir() if path.suffix == ".dicom"}
     cases = [
         LoadedCase(
@@ -63,17 +63,13 @@ def open_cases(root: Path, split: str, options: None) -> list[LoadedCase]:
     return split_by_patient(cases, SHARES)[split]
 
 
-def read_box(row: Mapping[str, str], table: Path) -> tuple[float, ...] | None:
-    """A row as class and four edges; None for "No finding".
-
-    Raises:
-        DataError: The class is unknown, or an edge is no number.
-    """
+def _boxes(row: Mapping[str, str], table: Path) -> list[tuple[float, ...]]:
+    """A row as class and four edges; nothing for "No finding"."""
     try:
         index = int(row["class_id"])
         if not 0 <= index <= NO_FINDING:
             raise ValueError(f"class_id {index}")
-        return None if index == NO_FINDING else (index, *(float(row[c]) for c in CORNERS))
+        return [] if index == NO_FINDING else [(index, *(float(row[c]) for c in CORNERS))]
     except ValueError as error:
         raise DataError(f"{table}, image {row['image_id']}: cannot be used ({error})") from error
 
@@ -112,10 +108,10 @@ def make_fake(root: Path, seed: int) -> None:
 
     A finding is a bright rectangle at its own place: the places are the cells of a 4 x 4 grid. Two
     of three radiologists box it, each a little off. Three images are without a finding. Every
-    third is MONOCHROME1; values have an intercept.
+    third is MONOCHROME1; values have an intercept. The JPEG 2000 streams are of 16 bits, of which
+    the header says 12, like some of the publisher's.
     """
     rng = np.random.default_rng(seed)
-    (root / "train").mkdir(parents=True, exist_ok=True)
     lines = [",".join(("image_id", "class_name", "class_id", "rad_id", *CORNERS))]
     for number in range(21):
         name = md5(f"{seed}/{number}".encode(), usedforsecurity=False).hexdigest()
@@ -130,25 +126,15 @@ def make_fake(root: Path, seed: int) -> None:
                 lines.append(f"{name},{CLASSES[index]},{index},R{8 + reader},{edges}")
         if not present:
             lines += [f"{name},No finding,14,R{8 + reader},,,," for reader in range(3)]
-        _write(root / "train" / f"{name}.dicom", values.clip(0, 4095), inverted=number % 3 == 0)
+        inverted = number % 3 == 0
+        values = values.clip(0, 4095)
+        write_dicom(
+            root / "train" / f"{name}.dicom",
+            (4095 - values if inverted else values).astype(np.uint16),
+            compression="jpeg2000",
+            BitsStored=12,
+            PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2",
+            RescaleSlope=1,
+            RescaleIntercept=-1024,
+        )
     (root / "train.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _write(path: Path, values: NDArray[Any], *, inverted: bool) -> None:
-    """As JPEG 2000 of 16 bits, of which the header says 12, like some of the publisher's."""
-    stream = BytesIO()
-    stored = (4095 - values if inverted else values).astype(np.uint16)
-    Image.fromarray(stored).save(stream, format="JPEG2000", no_jp2=True, irreversible=False)
-    image = pydicom.Dataset()
-    image.file_meta = pydicom.dataset.FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = JPEG2000Lossless
-    image.SOPClassUID = DigitalXRayImageStorageForPresentation
-    image.SOPInstanceUID = f"2.25.{int(path.stem, 16)}"
-    image.SamplesPerPixel = 1
-    image.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    image.Rows, image.Columns = values.shape
-    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 12, 11
-    image.PixelRepresentation, image.RescaleSlope, image.RescaleIntercept = 0, 1, -1024
-    image.PixelData = encapsulate([stream.getvalue()])
-    image["PixelData"].is_undefined_length = True
-    image.save_as(path, enforce_file_format=True)
