@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import stat
+import subprocess
 import sys
 import tarfile
 import threading
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from pydantic import ValidationError
 
 from umedpt_core import Archive, UmedptError
@@ -154,7 +156,8 @@ def test_a_download_is_unpacked_below_the_data_root(umedpt, server, tmp_path):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[:2] == ["licence: CC-BY-4.0 (commercial use: yes)", "cite: Doe 2020"]
-    assert "(0.4 MB)" in lines[2]
+    assert lines[2] == f"into {tmp_path / 'data' / 'parcels'}:"
+    assert lines[3].startswith("  parcels (0.4 MB) from http://127.0.0.1:")
     assert files(tmp_path / "data") == WHOLE  # README is left out, and nothing hidden is left
     assert [*(tmp_path / "data").iterdir()] == [tmp_path / "data" / "parcels"]
     assert server.asked == [None]
@@ -181,6 +184,41 @@ def test_what_a_killed_call_has_left_is_cleared(server, tmp_path):
     assert not work.exists()
 
 
+def test_a_second_call_is_turned_away(umedpt, server, tmp_path):
+    """It is made while the first one downloads."""
+    said = []
+
+    def again(*_: object) -> None:
+        if not said:
+            said.append(umedpt(size=len(GOOD)))
+
+    fetching.fetch(archive(server), tmp_path / "data" / "parcels", again)
+    assert said[0].exit_code == 1
+    assert "another 'umedpt data fetch' is at work in" in said[0].stderr
+    assert "wait until it has ended, or stop it, then run the same command again" in said[0].stderr
+    assert server.asked == [None]
+    assert files(tmp_path / "data") == WHOLE
+
+
+def test_the_lock_of_a_killed_call_does_not_hold(server, tmp_path):
+    code = f"""
+import os
+from pathlib import Path
+from umedpt_core import Archive
+from umedpt_core.data import fetch
+fetch.CHUNK = 10_000
+place = Path({str(tmp_path / "data")!r})
+fetch.fetch({archive(server)!r}, place, lambda *_: os.kill(os.getpid(), 9))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    left = files(tmp_path)
+    assert left.pop(".data.parcels.fetch.lock") == 0
+    assert all(name.startswith(".data.parcels.fetch/") for name in left)
+    fetching.fetch(archive(server), tmp_path / "data", lambda *_: None)
+    assert server.asked[1].startswith("bytes=")  # it goes on from there
+    assert [*tmp_path.iterdir()] == [tmp_path / "data"]
+
+
 def test_a_large_download_is_asked_about(umedpt, server, tmp_path):
     result = umedpt(size=20 * 10**9)  # nobody answers
     assert result.exit_code == 1
@@ -190,7 +228,9 @@ def test_a_large_download_is_asked_about(umedpt, server, tmp_path):
 
 
 def test_a_size_that_is_not_known_is_asked_about(umedpt, server):
-    assert umedpt(size=None).exit_code == 1
+    result = umedpt(size=None)
+    assert result.exit_code == 1
+    assert "fetch it, though its size is not known? --yes does not ask" in result.stderr
     assert server.asked == []
     assert umedpt("--yes", size=None).exit_code == 0
 
@@ -249,6 +289,18 @@ def test_a_refusal_is_final_and_a_failure_is_tried_again(umedpt, server, status,
     assert len(server.asked) == requests
 
 
+def test_a_certificate_that_cannot_be_checked_is_said_at_once(umedpt, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] no local issuer")
+
+    monkeypatch.setattr(requests, "get", refuse)
+    monkeypatch.setattr(fetching.time, "sleep", lambda _: pytest.fail("it is tried again"))
+    result = umedpt()
+    assert result.exit_code == 1
+    assert "the certificate of the server could not be checked" in result.stderr
+    assert "download it with a browser" in result.stderr
+
+
 def test_a_full_disk_says_so_and_keeps_what_came(umedpt, server, tmp_path, monkeypatch):
     free = unpacking.shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patch:
@@ -295,6 +347,16 @@ def test_a_stop_while_the_checksum_is_taken_keeps_the_download(server, tmp_path,
         with pytest.raises(KeyboardInterrupt):
             fetching.fetch(archive(server), tmp_path / "data", lambda *_: None)
     assert files(tmp_path) == {".data.parcels.fetch/parcels.zip.part": len(GOOD)}
+
+
+def test_an_archive_without_a_folder_gets_one(server, tmp_path):
+    server.content = zipped({"a/images/a.png": b"1", "b/images/b.png": b"12"})
+    facts = archive(server, loose=True)
+    fetching.fetch(facts, tmp_path / "data", lambda *_: None)
+    assert files(tmp_path) == {
+        "data/parcels/a/images/a.png": 1,
+        "data/parcels/b/images/b.png": 2,
+    }
 
 
 def test_an_archive_without_the_folder_is_no_data(umedpt, tmp_path):
@@ -351,14 +413,17 @@ def test_a_damaged_archive_is_refused(content, tmp_path):
         unpack(file, tmp_path / "out")
 
 
-def test_where_nothing_can_be_fetched_the_steps_are_printed(site):
-    site.add("umedpt-task-parcels", TASK.format(archives="", access="registration"))
+@pytest.mark.parametrize(
+    ("access", "why"), [("open", "no published checksum"), ("registration", "a registration")]
+)
+def test_where_nothing_can_be_fetched_the_steps_and_the_reason_are_printed(site, access, why):
+    site.add("umedpt-task-parcels", TASK.format(archives="", access=access))
     result = site.invoke("data", "fetch", "parcels")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[2:] == [
-        "parcels cannot be fetched automatically; to get it:",
-        "  - ask Doe",
-    ]
+    text = " ".join(result.stdout.split())  # lines are as wide as the terminal
+    assert "parcels is not downloaded by this command: " in text
+    assert why in text
+    assert text.endswith("To get it: 1 ask Doe")
 
 
 def test_generated_data_needs_no_fetching(site):

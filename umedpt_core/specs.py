@@ -39,15 +39,17 @@ class Archive(Spec):
 
     Attributes:
         url: Its address, http or https, without any login.
-        checksum: ``md5:`` or ``sha256:`` and the hexadecimal digest that the publisher states.
+        checksum: ``md5:`` or ``sha256:`` and the hexadecimal digest that a public source states.
         folder: The folder at the top of the archive that holds the data. It is unpacked into the
             folder of the plugin; anything beside it is left out.
+        loose: The archive has no folder at its top: all of it is unpacked into `folder`, a new one.
         size: Bytes of the archive, where they are known.
     """
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$")]
     checksum: Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
     folder: Annotated[str, StringConstraints(pattern=r"^[^\s./\\:][^/\\:]*$")]
+    loose: bool = False
     size: int | None = Field(None, gt=0)
 
 

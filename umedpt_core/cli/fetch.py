@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 
 LARGE = 10**9
 """Bytes from which on the command asks first."""
+
+BY_HAND = {
+    "open": "its files have no published checksum, or no address of their own",
+    "registration": "the publisher asks for a registration",
+}
+"""Why data without archives is not downloaded, by its access."""
 
 
 @click.command()
@@ -36,12 +44,12 @@ def fetch(session: Any, /, task: str, yes: bool, root: Path | None, data_root: P
     source = entry.spec.source
     if source.access in ("generated", "bundled"):
         raise ConfigError(f"{task} needs no data: it is {source.access}; nothing to fetch")
-    click.echo(f"licence: {source.licence} (commercial use: {source.commercial})")
-    click.echo(f"cite: {source.citation}")
+    _say("licence: ", f"{source.licence} (commercial use: {source.commercial})")
+    _say("cite: ", source.citation)
     if not source.archives:
-        click.echo(f"{task} cannot be fetched automatically; to get it:")
-        for step in source.download or (f"see {source.homepage}",):
-            click.echo(f"  - {step}")
+        _say("", f"{task} is not downloaded by this command: {BY_HAND[source.access]}. To get it:")
+        for number, step in enumerate(source.download or (f"see {source.homepage}",), 1):
+            _say(f"  {number} ", step)
         return
 
     from ..data.fetch import load_pooch, missing_archives
@@ -57,6 +65,18 @@ def fetch(session: Any, /, task: str, yes: bool, root: Path | None, data_root: P
     click.echo(f"look at it with: umedpt data check {task}")
 
 
+def _say(head: str, text: str) -> None:
+    """Wrap a paragraph for the terminal; addresses stay whole."""
+    wrap = textwrap.TextWrapper(
+        shutil.get_terminal_size().columns,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    click.echo(wrap.fill(text))
+
+
 def _place(entry: Entry[TaskSpec], root: Path | None, data_root: Path | None) -> Path:
     """The folder to fetch into, which need not be there."""
     if root:
@@ -70,12 +90,14 @@ def _place(entry: Entry[TaskSpec], root: Path | None, data_root: Path | None) ->
 
 
 def _fetch(archives: list[Archive], place: Path, yes: bool) -> None:
+    click.echo(f"into {place}:")
     for archive in archives:
-        click.echo(f"{archive.url} ({_words(archive.size)}) -> {place / archive.folder}")
+        size = f" ({_words(archive.size)})" if archive.size else ""
+        click.echo(f"  {archive.folder}{size} from {archive.url}")
     sizes = [archive.size or 0 for archive in archives]
-    total = sum(sizes) if all(sizes) else None
-    if not yes and (total is None or total >= LARGE):
-        click.confirm(f"fetch {_words(total)}? --yes does not ask", abort=True, err=True)
+    if not yes and (not all(sizes) or sum(sizes) >= LARGE):
+        total = _words(sum(sizes)) if all(sizes) else "it, though its size is not known"
+        click.confirm(f"fetch {total}? --yes does not ask", abort=True, err=True)
     for archive in archives:
         _fetch_one(archive, place)
         click.echo(f"{place / archive.folder} is there")
@@ -98,7 +120,5 @@ def _fetch_one(archive: Archive, place: Path) -> None:
         fetch(archive, place, lambda done, of: progress.update(bar, completed=done, total=of))
 
 
-def _words(size: int | None) -> str:
-    if size is None:
-        return "of unknown size"
+def _words(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= LARGE else f"{size / 1e6:.1f} MB"

@@ -62,37 +62,69 @@ def fetch(archive: Archive, place: Path, report: Report) -> None:
     stopped goes on from there with the next call. The archive is removed once it is unpacked.
 
     Args:
-        archive: What to fetch. `place` must not hold its folder.
+        archive: What to fetch; if its folder is at `place` already, nothing is done.
         place: The folder of the plugin; made if it is not there.
         report: Told how the download goes on.
 
     Raises:
         ConfigError: pooch is not installed.
         UmedptError: The download failed, the checksum is wrong, the archive would write outside
-            its folder, or the disk is full. Nothing new is at `place`.
+            its folder, the disk is full, or another call is fetching the same. Nothing new is at
+            `place`.
     """
     load_pooch()
     place = place.resolve()
     work = place.with_name(f".{place.name}.{archive.folder}.fetch")
+    with _writing(work), _alone(work):
+        if not (place / archive.folder).exists():  # another call may just have ended
+            _fetch(archive, place, work, report)
+
+
+def _fetch(archive: Archive, place: Path, work: Path, report: Report) -> None:
     unpacked = work / "unpacked"
-    with _writing(work):
-        try:
-            work.mkdir(parents=True, exist_ok=True)
-            file = download(archive, work, report)
-            shutil.rmtree(unpacked, ignore_errors=True)  # of a call that was killed
-            unpack(file, unpacked)
-            if not (unpacked / archive.folder).is_dir():
-                raise UmedptError(
-                    f"{file} holds no folder {archive.folder}, against what the plugin says; "
-                    "please report it to the plugin's authors"
-                )
-            place.mkdir(exist_ok=True)
-            (unpacked / archive.folder).rename(place / archive.folder)
-            shutil.rmtree(work)
-        finally:
-            shutil.rmtree(unpacked, ignore_errors=True)
-            with suppress(OSError):  # gone, or something is kept for the next call
-                work.rmdir()
+    try:
+        work.mkdir(exist_ok=True)
+        file = download(archive, work, report)
+        shutil.rmtree(unpacked, ignore_errors=True)  # of a call that was killed
+        unpacked.mkdir()
+        unpack(file, unpacked / archive.folder if archive.loose else unpacked)
+        if not (unpacked / archive.folder).is_dir():
+            raise UmedptError(
+                f"{file} holds no folder {archive.folder}, against what the plugin says; "
+                "please report it to the plugin's authors"
+            )
+        place.mkdir(exist_ok=True)
+        (unpacked / archive.folder).rename(place / archive.folder)
+        shutil.rmtree(work)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+        with suppress(OSError):  # gone, or something is kept for the next call
+            work.rmdir()
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep other calls out of a folder, by a lock that the system releases with the process.
+
+    Raises:
+        UmedptError: Another call is at work there.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = Path(f"{work}.lock")
+    work.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps a file that is open
+                    lock.unlink()
+    except Timeout as error:
+        raise UmedptError(
+            f"another 'umedpt data fetch' is at work in {work}; wait until it has ended, or stop "
+            "it, then run the same command again"
+        ) from error
 
 
 def file_name(archive: Archive) -> str:
@@ -135,6 +167,7 @@ def download(archive: Archive, folder: Path, report: Report) -> Path:
 def _download(url: str, part: Path, size: int | None, report: Report) -> None:
     """Append to `part` what it lacks, in as many requests as it takes."""
     from requests import RequestException
+    from requests.exceptions import SSLError
 
     tries = 0
     while size is None or _length(part) != size:
@@ -144,6 +177,11 @@ def _download(url: str, part: Path, size: int | None, report: Report) -> None:
                 return
             problem = "the connection was closed early"
         except RequestException as error:
+            if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UmedptError(
+                    f"{url}: the certificate of the server could not be checked; download it with "
+                    "a browser, and go on by the steps of 'umedpt show'"
+                ) from error
             problem = reason(error)
         tries = 1 if _length(part) > before else tries + 1
         if tries >= ATTEMPTS:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Reference, Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Archive, Reference, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
 
@@ -25,6 +25,12 @@ REFERENCES = (
         source=f"{PAPER}, Table 1",
         needed={"finetune": 0.5},
     ),
+)
+
+ARCHIVE = Archive(
+    url="https://zenodo.org/records/3632035/files/ICIAR2018_BACH_Challenge.zip",
+    checksum="md5:8ae1801334aa943c44627c1eef3631b2",
+    folder="ICIAR2018_BACH_Challenge",
 )
 
 
@@ -60,5 +66,6 @@ def umedpt_tasks() -> Iterator[TaskSpec]:
                 "unpack it into the folder bach of the data root, so that "
                 "bach/ICIAR2018_BACH_Challenge/Photos/Normal exists",
             ),
+            archives=(ARCHIVE,),
         ),
     )

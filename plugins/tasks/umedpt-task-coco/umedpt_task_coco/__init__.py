@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Archive, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
 
@@ -22,6 +22,27 @@ OBJECTS = (
 # fmt: on
 """The 80 categories in the order of their ids, which run from 1 to 90 with gaps."""
 
+ARCHIVES = (
+    Archive(
+        url="http://images.cocodataset.org/zips/train2017.zip",
+        checksum="md5:cced6f7f71b7629ddf16f17bbcfab6b2",
+        folder="train2017",
+        size=19_336_861_798,
+    ),
+    Archive(
+        url="http://images.cocodataset.org/zips/val2017.zip",
+        checksum="md5:442b8da7639aecaf257c1dceb8ba8c80",
+        folder="val2017",
+        size=815_585_330,
+    ),
+    Archive(
+        url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+        checksum="md5:f4bbac642086de4f52a3fdda2de5fa2c",
+        folder="annotations",
+        size=252_907_541,
+    ),
+)
+
 SOURCE = Source(
     homepage="https://cocodataset.org/#download",
     licence="Annotations: CC-BY-4.0. Images: Flickr Terms of Use, a licence for each image",
@@ -39,6 +60,7 @@ SOURCE = Source(
         "unpack all three in the folder coco of the data root, so that coco/train2017, "
         "coco/val2017 and coco/annotations/instances_train2017.json exist",
     ),
+    archives=ARCHIVES,
 )
 
 

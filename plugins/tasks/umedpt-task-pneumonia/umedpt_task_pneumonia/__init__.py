@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from umedpt_core import Reference, Source, TaskSpec, Whole, hookimpl
+from umedpt_core import Archive, Reference, Source, TaskSpec, Whole, hookimpl
 
 UMEDPT_API = 1
 
@@ -25,6 +25,16 @@ REFERENCES = (
         source=f"{PAPER}, Table 1",
         needed={"frozen": 0.05, "finetune": 0.01},
     ),
+)
+
+ARCHIVE = Archive(
+    url=(
+        "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
+        "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded"
+    ),
+    checksum="sha256:13efc055629733dbab07877f8b3c9f81097840dbcdaa326a8542322c2281ce36",
+    folder="chest_xray",
+    size=1_235_512_464,
 )
 
 
@@ -61,5 +71,6 @@ def umedpt_tasks() -> Iterator[TaskSpec]:
                 "unpack it into the folder pneumonia of the data root, so that "
                 "pneumonia/chest_xray/train/NORMAL exists",
             ),
+            archives=(ARCHIVE,),
         ),
     )
