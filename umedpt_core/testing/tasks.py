@@ -278,7 +278,8 @@ def missing(subject: TaskSubject) -> None:
     except UmedptError as error:
         if "\n" in str(error):
             raise Failure(f"the error has several lines: {describe(error)}") from error
-        if (source.download or (source.homepage,))[0] not in str(error):
+        steps = ("umedpt data fetch",) if source.archives else source.download or (source.homepage,)
+        if steps[0] not in str(error):
             raise Failure(f"the error does not say how: {describe(error)}") from error
     options = make_options(subject.spec, {})
     for split in subject.spec.all_splits:
