@@ -108,6 +108,16 @@ def test_compose_check_pretrain_probe(data, tmp_path):
     assert "pixel_decoder: starts at random" in other.stderr
 
 
+def test_a_long_step_or_evaluation_says_what_it_is_at(mix, tmp_path, monkeypatch):
+    monkeypatch.setattr("umedpt_core.engine.progress.PATIENCE", 0)
+    done = umedpt("pretrain", mix, "--output", tmp_path / "run", "--workers", 0)
+    assert done.exit_code == 0, done.output
+    lines = done.stderr.splitlines()
+    first = lines.index("step 0/1  evaluating shapes-classification, batch 1 of 1")
+    trained = lines.index("step 0/1  trained on shapes-classification")
+    assert first < trained < lines.index("step 1/1  evaluating shapes-classification, batch 1 of 1")
+
+
 def test_a_mix_shows_its_defaults(mix):
     shown = umedpt("mix", "show", mix, "--set", "optimizer.lr=1e-4")
     assert shown.exit_code == 0

@@ -94,7 +94,8 @@ def new(
         output.write_text(composed.dump())
     except OSError as error:
         raise ConfigError(f"-o {output}: cannot be written: {error}") from error
-    click.echo(f"wrote {output}: {len(composed.tasks)} task(s)", err=True)
+    fakes = f", with fakes of their data below {fake}" if fake else ""
+    click.echo(f"wrote {output}: {len(composed.tasks)} task(s){fakes}", err=True)
 
 
 def _there(

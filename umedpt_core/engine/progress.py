@@ -12,6 +12,9 @@ from rich.text import Text
 
 from .display import Display, bar, clock
 
+PATIENCE = 60.0
+"""Seconds without a line after which a log is told what the run is at."""
+
 
 class Progress(Display):
     """Shows step, rate, time left, and each task's losses and headline metric.
@@ -30,6 +33,8 @@ class Progress(Display):
         self.headlines = dict(headlines)
         self.now, self.total, self.unit = step, total, "step"
         self._first: tuple[int, float] | None = None
+        self._doing = ""
+        self._said = time.monotonic()
         self._train: dict[str, dict[str, Any]] = {}
         self._eval: dict[str, dict[str, Any]] = {}
 
@@ -54,22 +59,30 @@ class Progress(Display):
         self.now = step
         self._first = self._first or (step, time.monotonic())
 
+    def note(self, doing: str) -> None:
+        """Say what the run is at between two steps: on a terminal at once, in a log rarely."""
+        self._doing = doing
+        if not self.is_live and time.monotonic() - self._said >= PATIENCE:
+            self._say(f"{self._pace()}  {doing}")
+
     def log(self, event: dict[str, Any]) -> None:
         """Take one event of the run."""
         if event["event"] == "train":
             self._train[event["task"]] = event
             if not self.is_live and event["task"] == max(self.headlines):
                 losses = "  ".join(f"{t} {e['loss']:.3f}" for t, e in sorted(self._train.items()))
-                self.console.print(f"{self._pace()}  {losses}", soft_wrap=True, highlight=False)
+                self._say(f"{self._pace()}  {losses}")
         elif event["event"] == "eval":
             self._eval[event["task"]] = event
             if not self.is_live:
-                line = (
-                    f"  held-out {event['task']}: loss {event['loss']:.3f}{self._headline(event)}"
-                )
-                self.console.print(line, soft_wrap=True, highlight=False)
+                loss = f"loss {event['loss']:.3f}"
+                self._say(f"  held-out {event['task']}: {loss}{self._headline(event)}")
         elif event["event"] == "skip":
             self.warn(f"{event['task']}: {event['case']}: {event['reason']}")
+
+    def _say(self, line: str) -> None:
+        self._said = time.monotonic()
+        self.console.print(line, soft_wrap=True, highlight=False)
 
     def _headline(self, event: dict[str, Any]) -> str:
         name = self.headlines[event["task"]]
@@ -85,11 +98,12 @@ class Progress(Display):
         if step == self.now:
             return f"{self.unit} {self.now}/{self.total}"
         rate = (self.now - step) / (time.monotonic() - since)
+        pace = f"{rate:.2f}/s" if rate >= 0.1 else f"{1 / rate:.0f} s a {self.unit}"
         left = clock((self.total - self.now) / rate)
-        return f"{self.unit} {self.now}/{self.total}  {rate:.2f}/s  {left} left"
+        return f"{self.unit} {self.now}/{self.total}  {pace}  {left} left"
 
     def render(self) -> Group:
-        """Pace, bar, and a row a task."""
+        """Pace, what is being done, bar, and a row a task."""
         table = Table(box=None, pad_edge=False)
         for name in ("task", "loss", "held-out loss", "held-out metric", "loading", "waited"):
             table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
@@ -104,4 +118,4 @@ class Progress(Display):
                 f"{1000 * train['seconds']:.0f} ms" if "seconds" in train else "",
                 f"{1000 * train['waited']:.0f} ms" if "waited" in train else "",
             )
-        return Group(Text(self._pace()), bar(self.now, self.total), table)
+        return Group(Text(self._pace()), Text(self._doing), bar(self.now, self.total), table)

@@ -115,6 +115,7 @@ class Run:
     def record(self, batch: Batch, loss: Tensor | None) -> None:
         """Note a training batch; its loss stays on the device until it is logged."""
         self._note_skips(batch)
+        self.setting.progress.note(f"trained on {batch.ticket.task}")
         if loss is not None:
             place = self._places[batch.ticket.task]
             self._losses[place] += loss
@@ -165,7 +166,7 @@ class Run:
         self._agree_on_buffers()
         count = sum(self.setting.tasks[task].batches("val") for task in own)
         batches = islice(self.setting.batches, count)
-        results = evaluate(self.kept_model, self._until_stopped(batches))
+        results = evaluate(self.kept_model, self._until_stopped(batches, count))
         if self.stop.asked and ranks.world == 1:
             return
         for others in ranks.gather(results):
@@ -197,11 +198,12 @@ class Run:
     def _emit(self, event: str, **fields: Any) -> None:
         self.setting.events.emit(event, step=self.step, epoch=self.epoch, **fields)
 
-    def _until_stopped(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
+    def _until_stopped(self, batches: Iterator[Batch], count: int) -> Iterator[Batch]:
+        for number, batch in enumerate(batches, 1):
             if self.stop.asked and self.setting.ranks.world == 1:
                 return
             self._note_skips(batch)
+            self.setting.progress.note(f"evaluating {batch.ticket.task}, batch {number} of {count}")
             yield batch
 
     def _log_losses(self) -> None:
