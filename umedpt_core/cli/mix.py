@@ -168,16 +168,18 @@ def check(
 
 
 def _commercial_use(sources: Mapping[str, Source]) -> str:
-    """What the licences of a mix, taken together, say about commercial use."""
-    unclear = [
-        f"{name} ({source.commercial}: {source.licence})"
-        for name, source in sources.items()
-        if source.commercial != "yes"
-    ]
+    """What the licences of a mix, taken together, say about commercial use, the tightest first."""
+    unclear: dict[tuple[str, str], list[str]] = {}
+    for name, source in sources.items():
+        if source.commercial != "yes":
+            unclear.setdefault((source.commercial, source.licence), []).append(name)
     if not unclear:
         return "commercial use: yes, by the licences of all tasks"
-    verdict = "no" if any(source.commercial == "no" for source in sources.values()) else "unknown"
-    return f"commercial use: {verdict}, because of {', '.join(unclear)}"
+    lines = [
+        f"  {commercial}: {', '.join(names)} ({licence})"
+        for (commercial, licence), names in sorted(unclear.items())  # no, then unknown
+    ]
+    return "\n".join([f"commercial use: {min(unclear)[0]}, because of", *lines])
 
 
 @mix.command()
