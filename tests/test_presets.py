@@ -85,7 +85,6 @@ def test_the_whole_mix_trains_on_fakes(faked, tmp_path):
 
 
 def test_what_is_missing_is_one_list(site, monkeypatch, tmp_path):
-    site.add("umedpt-task-broken", "raise ImportError('no spam')")
     catalogue = site.load()
     for name in ("amos", "picai", "panda-classification", "panda-segmentation"):
         del catalogue.tasks[name]
@@ -95,7 +94,8 @@ def test_what_is_missing_is_one_list(site, monkeypatch, tmp_path):
         if plugin.distribution.removeprefix("umedpt-task-") not in ("amos", "picai", "panda")
     ]
     monkeypatch.setattr("umedpt_core.cli.Settings.catalogue", catalogue)
-    (tmp_path / "brats").mkdir()
+    assert run("data", "fake", "brats", tmp_path / "brats").exit_code == 0
+    (tmp_path / "bccd").mkdir()
     refused = run("mix", "new", "--preset", "umedpt", "--data-root", tmp_path)
     assert refused.exit_code == 2
     first, *others = refused.stderr.splitlines()
@@ -110,8 +110,9 @@ def test_what_is_missing_is_one_list(site, monkeypatch, tmp_path):
     assert kept.exit_code == 0, kept.output
     assert names_in(yaml.safe_load(kept.stdout)) == ["brats"]
     assert kept.stderr.splitlines()[1:] == others
-    nothing = run("mix", "new", "bccd", "broken", "--available", "--data-root", tmp_path)
+    nothing = run("mix", "new", "bccd", "--available", "--data-root", tmp_path)
     assert nothing.exit_code == 2
+    assert f"bccd: {tmp_path / 'bccd'}/ImageSets/Main/train.txt is missing" in nothing.stderr
     few = run("mix", "new", "--preset", "umedpt", "--exclude", "panda*", "--exclude", "amos",
               "--exclude", "picai", "--exclude", "label:segmentation")  # fmt: skip
     assert few.exit_code == 0, few.output

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ConfigError
+from ..errors import ConfigError, UmedptError
 from ..presets import NAMES, load_preset
 
 if TYPE_CHECKING:
@@ -107,15 +107,31 @@ def _there(
     entries = [catalogue.tasks[name] for name in names if name in catalogue.tasks]
     without = [] if faked else [e for e in entries if missing_data([(e, None)], data_root)]
     absent = missing_tasks(catalogue, names)
-    listed = "\n".join(
-        filter(None, [absent, missing_data([(e, None) for e in without], data_root)])
-    )
+    listed = [absent, missing_data([(entry, None) for entry in without], data_root)]
     kept = [entry.spec.name for entry in entries if entry not in without]
+    if available and not faked:
+        broken = _unreadable(catalogue, kept, data_root)
+        kept = [name for name in kept if name not in broken]
+        listed += broken.values()
+    text = "\n".join(filter(None, listed))
     if (available and not kept) or (absent and not available):
-        raise ConfigError(listed)
-    if listed:
-        click.echo(listed, err=True)
+        raise ConfigError(text)
+    if text:
+        click.echo(text, err=True)
     return kept if available else names
+
+
+def _unreadable(catalogue: Catalogue, names: list[str], data_root: Path | None) -> dict[str, str]:
+    """The tasks whose folder is there and does not hold what it should, with what is wrong."""
+    from ..data.tasks import open_task
+
+    found = {}
+    for name in names:
+        try:
+            open_task(catalogue, name, ("train",), data_root=data_root)
+        except UmedptError as error:
+            found[name] = f"{name}: {str(error).removeprefix(f'task {name}: ')}"
+    return found
 
 
 def _with_fakes(mix: Mix, catalogue: Catalogue, folder: Path) -> Mix:
