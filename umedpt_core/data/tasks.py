@@ -78,12 +78,7 @@ class TaskData:
 def find_root(
     entry: Entry[TaskSpec], root: Path | str | None, data_root: Path | str | None
 ) -> Path | None:
-    """The folder of a task's data; None where the data is generated or bundled.
-
-    Args:
-        entry: The task.
-        root: The folder, given for this task.
-        data_root: A folder with one folder a plugin slug; default: ``UMEDPT_DATA``.
+    """As :func:`data_folder`, which is there.
 
     Raises:
         ConfigError: It is not there; the message says how to get the data.
