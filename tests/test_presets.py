@@ -13,7 +13,7 @@ import umedpt_core as umedpt
 from umedpt_core.cli import cli
 from umedpt_core.engine.model import blocks_needed, build_blocks
 from umedpt_core.engine.pretrain import open_mix
-from umedpt_core.presets import NAMES, load_preset
+from umedpt_core.presets import PRESETS
 
 TINY = ("encoder.name=resnet10t", "decoders.pixels=8", "decoders.pyramid=8")
 
@@ -44,20 +44,20 @@ def faked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_presets_are_the_suites_of_the_plugins(catalogue):
     """The paper: 15 datasets, 17 tasks."""
-    whole = names_in(load_preset("umedpt"))
+    whole = names_in(PRESETS["umedpt"])
     assert whole == catalogue.select(["suite:umedpt"])
     assert len(whole) == 17
     assert len({catalogue.tasks[name].distribution for name in whole}) == 15
-    assert names_in(load_preset("umedpt-clf")) == catalogue.select(["suite:umedpt-clf"])
+    assert names_in(PRESETS["umedpt-clf"]) == catalogue.select(["suite:umedpt-clf"])
     for name in ("umedpt-fixed", "umedpt-affine"):
-        assert names_in(load_preset(name)) == whole
-    assert set(NAMES) == {"umedpt", "umedpt-fixed", "umedpt-affine", "umedpt-clf"}
+        assert names_in(PRESETS[name]) == whole
+    assert set(PRESETS) == {"umedpt", "umedpt-fixed", "umedpt-affine", "umedpt-clf"}
 
 
-@pytest.mark.parametrize("preset", NAMES)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_presets_differ_in_what_they_should(preset, faked, catalogue):
     roots = {entry["task"]: entry["root"] for entry in yaml.safe_load(faked.read_text())["tasks"]}
-    base = load_preset(preset)
+    base = PRESETS[preset]
     mix = umedpt.Mix.compose(catalogue, names_in(base), settings=TINY, base=base)
     chosen = {name: roots[name] for name in names_in(base)}
     sizes = {task.instances.size for task in open_mix(mix, catalogue, None, chosen).values()}
@@ -73,14 +73,14 @@ def test_presets_differ_in_what_they_should(preset, faked, catalogue):
 
 def test_the_whole_mix_trains_on_fakes(faked, tmp_path):
     settings = ["epochs=1", "steps_per_epoch=1", "image_size=64", "skip_limit=0.5"]
-    for name in names_in(load_preset("umedpt")):
+    for name in names_in(PRESETS["umedpt"]):
         settings += [f"tasks.{name}.batch_size=2", f"tasks.{name}.eval_cases=1"]
     words = [word for setting in settings for word in ("--set", setting)]
     done = run("pretrain", faked, "--output", tmp_path / "run", "--workers", 0, *words)
     assert done.exit_code == 0, done.output
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     losses = {row["task"]: row["loss"] for row in rows if row["event"] == "train"}
-    assert sorted(losses) == names_in(load_preset("umedpt"))
+    assert sorted(losses) == names_in(PRESETS["umedpt"])
     assert all(0.4 < loss < 2 for loss in losses.values()), losses
 
 

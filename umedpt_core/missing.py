@@ -78,9 +78,17 @@ def data_folder(
     """
     if root is not None:
         return Path(root)
-    if entry.spec.source.access in ("generated", "bundled"):
+    if not entry.spec.source.on_disk:
         return None
     return Path(data_root or os.environ.get("UMEDPT_DATA") or UNSET) / entry.slug
+
+
+def missing_folder(
+    entry: Entry[TaskSpec], root: Path | str | None, data_root: Path | str | None
+) -> Path | None:
+    """As :func:`data_folder`, where the folder is needed and not there; else None."""
+    folder = data_folder(entry, root, data_root)
+    return folder if folder and not folder.is_dir() else None
 
 
 def missing_data(
@@ -94,16 +102,13 @@ def missing_data(
     """
     lacking: dict[Path, list[TaskSpec]] = {}
     for entry, root in tasks:
-        folder = data_folder(entry, root, data_root)
-        if folder and not folder.is_dir():
+        if folder := missing_folder(entry, root, data_root):
             lacking.setdefault(folder, []).append(entry.spec)
     several = len(lacking) > 1
     lines = []
     for folder, specs in lacking.items():
         source = specs[0].source
-        steps = source.download or (f"see {source.homepage}",)
-        if source.archives:
-            steps = (f"umedpt data fetch {specs[0].name}",)
+        steps = (f"umedpt data fetch {specs[0].name}",) if source.archives else source.steps
         names = ", ".join(spec.name for spec in specs)
         lines.append(f"no data for {names} at {folder}; to get it:")
         if several and len(steps) > 1:

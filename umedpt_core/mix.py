@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -245,8 +246,8 @@ class Mix(_Section):
         names = catalogue.select(selectors, exclude)
         if not names:
             raise ConfigError("the selectors leave no task; see 'umedpt tasks'")
-        content = dict(base or {})
-        entries = {entry["task"]: dict(entry) for entry in content.get("tasks", ())}
+        content = deepcopy(dict(base or {}))
+        entries = {entry["task"]: entry for entry in content.get("tasks", ())}
         content["tasks"] = [entries.get(name, {"task": name}) for name in names]
         mix = cls.parse(content, settings)
         mix.check(catalogue)

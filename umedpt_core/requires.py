@@ -1,13 +1,31 @@
-"""Version ranges of distributions: what a mix requires, and what it should."""
+"""What must be installed: the distributions that a mix requires, the libraries of an extra."""
 
 from __future__ import annotations
 
-from importlib import metadata
+from importlib import import_module, metadata
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from .errors import ConfigError
+
+
+def import_extra(module: str, extra: str, need: str) -> Any:
+    """Import a library that comes with an extra of the core.
+
+    Args:
+        module: Its name.
+        extra: That of ``umedpt-core[extra]``.
+        need: Who needs it, as the message says it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{need}: pip install 'umedpt-core[{extra}]'") from error
 
 
 def version_range(version: str) -> str:

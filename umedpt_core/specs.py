@@ -26,6 +26,8 @@ Axis = Literal["axial", "coronal", "sagittal"]
 Micrometres = Annotated[float, Field(gt=0)]
 
 IntensityRule = Literal["uint8", "dtype", "ct", "mri"]
+Commercial = Literal["yes", "no", "unknown"]
+Access = Literal["open", "registration", "bundled", "generated"]
 
 
 class Spec(BaseModel):
@@ -69,11 +71,21 @@ class Source(Spec):
 
     homepage: str
     licence: str
-    commercial: Literal["yes", "no", "unknown"] = "unknown"
+    commercial: Commercial = "unknown"
     citation: str
-    access: Literal["open", "registration", "bundled", "generated"]
+    access: Access
     download: tuple[str, ...] = ()
     archives: tuple[Archive, ...] = ()
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the data lies in a folder: not where it is bundled or generated."""
+        return self.access not in ("bundled", "generated")
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What to do to get the data, at least one step."""
+        return self.download or (f"see {self.homepage}",)
 
 
 class Whole(Spec):

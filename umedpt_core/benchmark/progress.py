@@ -40,13 +40,11 @@ class GridProgress(Display):
             del self._open[key]
             self._last = self._result(cell)
             if not self.is_live:
-                line = f"{self._pace()}  {self._last}"
-                self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+                self.say(f"{self._pace()}  {self._last}")
         for key, reason in self.place.failures().items():
             if key in self._open and key not in self._failed:
                 self._failed.add(key)
-                text = Text(f"{key} failed: {reason}", style="yellow")
-                self.console.print(text, soft_wrap=not self.is_live)
+                self.warn(f"{key} failed: {reason}")
 
     def _result(self, cell: Cell) -> str:
         """A cell with its headline metric."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, UmedptError, reason
+from ..requires import import_extra
 from .collect import write_results
 from .work import Workplace
 
@@ -46,14 +47,11 @@ def submit(
         ConfigError: submitit or SLURM is missing, or a parameter is unknown.
         UmedptError: SLURM refuses the jobs.
     """
-    try:
-        from submitit import AutoExecutor
-    except ImportError as error:
-        raise ConfigError("--slurm needs submitit: pip install 'umedpt-core[slurm]'") from error
+    submitit = import_extra("submitit", "slurm", "--slurm needs submitit")
     place = replace(place, folder=place.folder.resolve())
     named = {key if key in GENERIC else f"slurm_{key}": value for key, value in parameters.items()}
     try:
-        executor = AutoExecutor(place.folder / "slurm", cluster)
+        executor = submitit.AutoExecutor(place.folder / "slurm", cluster)
         executor.update_parameters(**{"name": "umedpt", **named})
     except (NameError, AssertionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"--slurm: {str(error).splitlines()[0]}") from error

@@ -9,8 +9,7 @@ import click
 
 from ..errors import ConfigError
 from .adapt_options import make_settings, mode_option, settings_options, val_option
-from .mix import data_root_option
-from .options import options_option, parse_options, root_option
+from .options import data_root_option, options_option, parse_options, root_option
 from .own import folder_option, task_or_folder
 from .pretrain import cache_option, device_option, workers_option
 

@@ -10,8 +10,7 @@ import click
 
 from ..errors import ConfigError
 from .adapt_options import make_settings, settings_options, val_option
-from .mix import data_root_option, parse_roots, roots_option
-from .options import parse_options
+from .options import data_root_option, exclude_option, parse_options, parse_roots, roots_option
 from .own import folder_option, with_folder
 from .pretrain import cache_option, device_option, workers_option
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--draws-from", type=click.Path(path_type=Path), help="Another grid's draws folder.")
 @click.option("--modes", default="frozen,finetune", show_default=True, metavar="MODE,...")
-@click.option("--exclude", multiple=True, metavar="SELECTOR", help="Take tasks away; repeatable.")
+@exclude_option
 @folder_option
 @settings_options
 @val_option

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .adapt_options import make_settings, mode_option, settings_options
-from .mix import data_root_option, parse_roots, roots_option
+from .options import data_root_option, parse_roots, roots_option
 from .own import folder_option, task_or_folder
 from .pretrain import cache_option, device_option, workers_option
 

@@ -14,8 +14,7 @@ import click
 from ..errors import ConfigError
 from .fetch import fetch
 from .listing import json_option
-from .mix import data_root_option
-from .options import options_option, parse_options, root_option
+from .options import data_root_option, options_option, parse_options, root_option
 from .own import folder_option, task_or_folder
 from .pretrain import workers_option
 

@@ -17,7 +17,7 @@ import click
 from umedpt_core import __version__
 from umedpt_core.cli import Settings
 
-from .mix import data_root_option
+from .options import data_root_option
 
 if TYPE_CHECKING:
     from umedpt_core.catalogue import Catalogue
@@ -113,11 +113,11 @@ def _data(catalogue: Catalogue, data_root: Path | None) -> dict[str, str]:
     """Task to ``there``, ``missing``, or the access of what needs no folder."""
     found = {}
     for name, entry in catalogue.tasks.items():
-        access = entry.spec.source.access
+        source = entry.spec.source
         if data_root and (data_root / entry.slug).is_dir():
             found[name] = "there"
         else:
-            found[name] = access if access in ("generated", "bundled") else "missing"
+            found[name] = "missing" if source.on_disk else source.access
     return found
 
 

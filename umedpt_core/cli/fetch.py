@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .mix import data_root_option
-from .options import root_option
+from .options import data_root_option, root_option
 
 if TYPE_CHECKING:
     from ..catalogue import Entry
@@ -42,13 +40,13 @@ def fetch(session: Any, /, task: str, yes: bool, root: Path | None, data_root: P
     """
     entry = session.catalogue.find("task", task)
     source = entry.spec.source
-    if source.access in ("generated", "bundled"):
+    if not source.on_disk:
         raise ConfigError(f"{task} needs no data: it is {source.access}; nothing to fetch")
     _say("licence: ", f"{source.licence} (commercial use: {source.commercial})")
     _say("cite: ", source.citation)
     if not source.archives:
         _say("", f"{task} is not downloaded by this command: {BY_HAND[source.access]}. To get it:")
-        for number, step in enumerate(source.download or (f"see {source.homepage}",), 1):
+        for number, step in enumerate(source.steps, 1):
             _say(f"  {number} ", step)
         return
 
@@ -81,8 +79,8 @@ def _place(entry: Entry[TaskSpec], root: Path | None, data_root: Path | None) ->
     """The folder to fetch into, which need not be there."""
     if root:
         return root
-    if data_root or os.environ.get("UMEDPT_DATA"):
-        return Path(data_root or os.environ["UMEDPT_DATA"]) / entry.slug
+    if data_root:
+        return data_root / entry.slug
     raise ConfigError(
         "no place for the data; set --data-root or UMEDPT_DATA to the folder that holds one "
         "folder a dataset, or --root to the folder of this one"

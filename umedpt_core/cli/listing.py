@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umedpt_core.cli import Settings
+from umedpt_core.cli.options import exclude_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +52,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @click.command()
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
-@click.option("--exclude", metavar="SELECTOR", multiple=True, help="Take tasks away. Repeatable.")
+@exclude_option
 @json_option
 @click.pass_obj
 def tasks(

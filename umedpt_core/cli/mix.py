@@ -9,34 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError, UmedptError
-from ..presets import NAMES, load_preset
+from ..presets import PRESETS
+from .options import (
+    data_root_option,
+    exclude_option,
+    parse_roots,
+    roots_option,
+    settings_option,
+)
 
 if TYPE_CHECKING:
     from ..catalogue import Catalogue
     from ..mix import Mix
     from ..specs import Source, TaskSpec
-
-settings_option = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key; repeatable."
-)
-data_root_option = click.option(
-    "--data-root",
-    envvar="UMEDPT_DATA",
-    type=click.Path(path_type=Path),
-    help="Folder with one folder a dataset.  [env: UMEDPT_DATA]",
-)
-roots_option = click.option(
-    "--root", "roots", multiple=True, metavar="TASK=DIR", help="One task's data; repeatable."
-)
-
-
-def parse_roots(roots: tuple[str, ...]) -> dict[str, str]:
-    """``TASK=DIR`` arguments as a mapping."""
-    pairs = [root.partition("=") for root in roots]
-    for (task, equals, folder), root in zip(pairs, roots, strict=True):
-        if not (task and equals and folder):
-            raise ConfigError(f"--root '{root}': write it as TASK=DIR")
-    return {task: folder for task, _, folder in pairs}
 
 
 @click.group()
@@ -46,8 +31,10 @@ def mix() -> None:
 
 @mix.command()
 @click.argument("selectors", metavar="[SELECTOR]...", nargs=-1)
-@click.option("--preset", type=click.Choice(NAMES), help="The tasks and settings of the paper.")
-@click.option("--exclude", multiple=True, metavar="SELECTOR", help="Take tasks away; repeatable.")
+@click.option(
+    "--preset", type=click.Choice([*PRESETS]), help="The tasks and settings of the paper."
+)
+@exclude_option
 @click.option("--available", is_flag=True, help="Leave out what is not installed or has no data.")
 @click.option(
     "--fake",
@@ -78,7 +65,7 @@ def new(
     if output and output.exists():
         raise ConfigError(f"-o {output}: exists; remove it or choose another name")
     catalogue = session.catalogue
-    base = load_preset(preset) if preset else {}
+    base = PRESETS[preset] if preset else {}
     wanted = [entry["task"] for entry in base.get("tasks", ())]
     names = catalogue.select(selectors, exclude, wanted)
     if preset or available:
@@ -102,13 +89,12 @@ def _there(
     catalogue: Catalogue, names: list[str], data_root: Path | None, faked: bool, available: bool
 ) -> list[str]:
     """The tasks to mix. What is missing is listed; without `available`, no plugin may be."""
-    from ..missing import missing_data, missing_tasks
+    from ..missing import missing_data, missing_folder, missing_tasks
 
     entries = [catalogue.tasks[name] for name in names if name in catalogue.tasks]
-    without = [] if faked else [e for e in entries if missing_data([(e, None)], data_root)]
+    kept = [e.spec.name for e in entries if faked or not missing_folder(e, None, data_root)]
     absent = missing_tasks(catalogue, names)
-    listed = [absent, missing_data([(entry, None) for entry in without], data_root)]
-    kept = [entry.spec.name for entry in entries if entry not in without]
+    listed = [absent, "" if faked else missing_data([(e, None) for e in entries], data_root)]
     if available and not faked:
         broken = _unreadable(catalogue, kept, data_root)
         kept = [name for name in kept if name not in broken]
@@ -141,7 +127,7 @@ def _with_fakes(mix: Mix, catalogue: Catalogue, folder: Path) -> Mix:
     slugs: dict[str, list[TaskSpec]] = {}
     for settings in mix.tasks:
         entry = catalogue.tasks[settings.task]
-        if entry.spec.source.access not in ("generated", "bundled"):
+        if entry.spec.source.on_disk:
             slugs.setdefault(entry.slug, []).append(entry.spec)
     for slug, specs in slugs.items():
         write_fake(specs, folder / slug)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import ConfigError
-from .mix import data_root_option, parse_roots, roots_option, settings_option
+from .options import data_root_option, parse_roots, roots_option, settings_option
 
 device_option = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: GPU if any]")
 workers_option = click.option(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from ..catalogue import Entry
-from ..specs import Instances, Slug, Spec, TaskSpec
+from ..specs import Access, Commercial, Instances, Slug, Spec, TaskSpec
 
 
 class TaskRow(Spec):
@@ -21,9 +21,9 @@ class TaskRow(Spec):
     instances: Instances
     intensity: str
     licence: str
-    commercial: Literal["yes", "no", "unknown"]
+    commercial: Commercial
     homepage: str
-    access: Literal["open", "registration", "bundled", "generated"]
+    access: Access
     suites: tuple[str, ...]
     distribution: str
     version: str

@@ -35,8 +35,20 @@ class Case(Protocol):
     def target(self) -> Any: ...  # noqa: D102
 
 
+class Labelled:
+    """The target of a case with a field ``label``: the raw target, or a function that loads it."""
+
+    __slots__ = ()
+    label: Any | Callable[[], Any]
+
+    @property
+    def target(self) -> Any:
+        """The raw target."""
+        return self.label() if callable(self.label) else self.label
+
+
 @dataclass(frozen=True, slots=True)
-class FileCase:
+class FileCase(Labelled):
     """A case whose image is one file.
 
     Attributes:
@@ -57,14 +69,9 @@ class FileCase:
         """The decoded file; see :func:`umedpt_core.read_image`."""
         return read_image(self.path)
 
-    @property
-    def target(self) -> Any:
-        """The raw target."""
-        return self.label() if callable(self.label) else self.label
-
 
 @dataclass(frozen=True, slots=True)
-class LoadedCase:
+class LoadedCase(Labelled):
     """A case whose image is loaded by a function: from a DICOM file, or a row of an array.
 
     Attributes:
@@ -84,8 +91,3 @@ class LoadedCase:
     def image(self) -> NDArray[Any]:
         """What the function loads."""
         return self.load()
-
-    @property
-    def target(self) -> Any:
-        """The raw target."""
-        return self.label() if callable(self.label) else self.label

@@ -21,7 +21,7 @@ def write_fake(tasks: Iterable[TaskSpec], folder: Path) -> None:
     """
     fakes: dict[str, None] = {}  # in order, once each: the tasks of a plugin mostly share one
     for spec in tasks:
-        if spec.source.access in ("generated", "bundled"):
+        if not spec.source.on_disk:
             raise ConfigError(
                 f"{spec.name} needs no data: it is {spec.source.access}; nothing to fake"
             )

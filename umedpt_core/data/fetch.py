@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError, UmedptError, reason
+from ..errors import UmedptError, reason
+from ..requires import import_extra
 from .unpack import check_space, unpack
 
 if TYPE_CHECKING:
@@ -47,10 +48,7 @@ def load_pooch() -> Any:
     Raises:
         ConfigError: It is not installed.
     """
-    try:
-        import pooch
-    except ImportError as error:
-        raise ConfigError("fetching needs pooch: pip install 'umedpt-core[fetch]'") from error
+    pooch = import_extra("pooch", "fetch", "fetching needs pooch")
     pooch.get_logger().setLevel("WARNING")
     return pooch
 

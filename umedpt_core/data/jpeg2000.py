@@ -6,13 +6,12 @@ import io
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ConfigError
+from ..requires import import_extra
 
 CODECS = (33003, 33004, 33005, 34712)
 """The TIFF compressions that Bio-Formats and libvips write JPEG 2000 under."""
@@ -37,7 +36,7 @@ class Jpeg2000Slide:
     """
 
     def __init__(self, path: Path) -> None:
-        tifffile = _tifffile()
+        tifffile = import_extra("tifffile", "slides", "this slide needs tifffile")
         try:
             with tifffile.TiffFile(path) as tiff:
                 levels = [list(level.pages) for level in tiff.series[0].levels]
@@ -135,11 +134,3 @@ def _pixel_size(xml: str, axis: str) -> str | None:
     unit = re.search(rf'\b{name}Unit="([^"]+)"', xml)
     scale = MICROMETRES.get(unit[1] if unit else "µm")
     return str(float(size[1]) * scale) if size and scale else None
-
-
-def _tifffile() -> Any:
-    try:
-        import tifffile
-    except ImportError as error:
-        raise ConfigError("this slide needs tifffile: pip install 'umedpt-core[slides]'") from error
-    return tifffile

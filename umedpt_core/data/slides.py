@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..label_type import IGNORE
+from ..requires import import_extra
+from .cases import Labelled
 from .jpeg2000 import Jpeg2000Slide
 from .tissue import background_of
 
@@ -158,7 +160,7 @@ class Slide:
 
 
 @dataclass(frozen=True, slots=True)
-class SlideCase:
+class SlideCase(Labelled):
     """A case whose image is a slide.
 
     Attributes:
@@ -179,11 +181,6 @@ class SlideCase:
     def image(self) -> Slide:
         """The slide, not opened yet."""
         return Slide(self.path, self.mpp)
-
-    @property
-    def target(self) -> Any:
-        """The raw target."""
-        return self.label() if callable(self.label) else self.label
 
 
 def _opener() -> Any:
@@ -220,11 +217,7 @@ def _open(path: Path) -> Any:
 
 
 def _openslide() -> Any:
-    try:
-        import openslide
-    except ImportError as error:
-        raise ConfigError("slides need openslide: pip install 'umedpt-core[slides]'") from error
-    return openslide
+    return import_extra("openslide", "slides", "slides need openslide")
 
 
 @lru_cache(256)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .cases import Labelled
 from .dicom import Stored, damage_named, library, open_series
 
 AXES = ("I", "P", "L")
@@ -49,7 +50,7 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
-class VolumeCase:
+class VolumeCase(Labelled):
     """A case whose image is a volume; see :class:`umedpt_core.Case`.
 
     Attributes:
@@ -70,11 +71,6 @@ class VolumeCase:
     def image(self) -> Volume:
         """The volume."""
         return read_volume(*self.paths)
-
-    @property
-    def target(self) -> Any:
-        """The raw target."""
-        return self.label() if callable(self.label) else self.label
 
 
 def read_volume(*paths: Path | str) -> Volume:

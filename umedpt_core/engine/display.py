@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 
 class Display(ABC):
@@ -31,6 +32,14 @@ class Display(ABC):
     @abstractmethod
     def render(self) -> Group:
         """What is shown now."""
+
+    def say(self, line: str) -> None:
+        """Print a line, for logs: as it is, however long."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Show a line above the display."""
+        self.console.print(Text(text, style="yellow"), soft_wrap=not self.is_live)
 
     def __enter__(self) -> Self:
         if self.is_live:  # here, as it renders at once

@@ -41,10 +41,6 @@ class Progress(Display):
     def close(self) -> None:
         """Nothing: the display ends with its context."""
 
-    def warn(self, text: str) -> None:
-        """Show a line above the display."""
-        self.console.print(Text(text, style="yellow"), soft_wrap=not self.is_live)
-
     def restart(self, total: int, unit: str) -> None:
         """Begin to count something else.
 
@@ -63,7 +59,7 @@ class Progress(Display):
         """Say what the run is at between two steps: on a terminal at once, in a log rarely."""
         self._doing = doing
         if not self.is_live and time.monotonic() - self._said >= PATIENCE:
-            self._say(f"{self._pace()}  {doing}")
+            self.say(f"{self._pace()}  {doing}")
 
     def log(self, event: dict[str, Any]) -> None:
         """Take one event of the run."""
@@ -71,18 +67,19 @@ class Progress(Display):
             self._train[event["task"]] = event
             if not self.is_live and event["task"] == max(self.headlines):
                 losses = "  ".join(f"{t} {e['loss']:.3f}" for t, e in sorted(self._train.items()))
-                self._say(f"{self._pace()}  {losses}")
+                self.say(f"{self._pace()}  {losses}")
         elif event["event"] == "eval":
             self._eval[event["task"]] = event
             if not self.is_live:
                 loss = f"loss {event['loss']:.3f}"
-                self._say(f"  held-out {event['task']}: {loss}{self._headline(event)}")
+                self.say(f"  held-out {event['task']}: {loss}{self._headline(event)}")
         elif event["event"] == "skip":
             self.warn(f"{event['task']}: {event['case']}: {event['reason']}")
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """As every display; it puts off what a log is told between two steps."""
         self._said = time.monotonic()
-        self.console.print(line, soft_wrap=True, highlight=False)
+        super().say(line)
 
     def _headline(self, event: dict[str, Any]) -> str:
         name = self.headlines[event["task"]]

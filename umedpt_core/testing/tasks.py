@@ -57,7 +57,7 @@ class TaskSubject(Subject):
     @property
     def generated(self) -> bool:
         """Whether there is no folder to read from."""
-        return self.spec.source.access in ("generated", "bundled")
+        return not self.spec.source.on_disk
 
     @cached_property
     def fake(self) -> Fake:
@@ -278,7 +278,7 @@ def missing(subject: TaskSubject) -> None:
     except UmedptError as error:
         if "\n" in str(error):
             raise Failure(f"the error has several lines: {describe(error)}") from error
-        steps = ("umedpt data fetch",) if source.archives else source.download or (source.homepage,)
+        steps = ("umedpt data fetch",) if source.archives else source.steps
         if steps[0] not in str(error):
             raise Failure(f"the error does not say how: {describe(error)}") from error
     options = make_options(subject.spec, {})
